@@ -1,0 +1,55 @@
+"""The public face of kogpt-bot: what an adapter's author imports, and nothing heavy."""
+
+from kogpt_bot.adapter import Adapter, AdapterPlugin, Capabilities, Inbox, LengthUnit
+from kogpt_bot.errors import (
+    AdapterError,
+    BadCredentials,
+    ConfigurationError,
+    Forbidden,
+    Gone,
+    KogptBotError,
+    Malformed,
+    Refused,
+    RetryAfter,
+    StoreError,
+    Unreachable,
+)
+from kogpt_bot.messages import (
+    Action,
+    ActionKind,
+    ActionResult,
+    Author,
+    ChannelKey,
+    Incoming,
+    Outgoing,
+    PastMessage,
+)
+
+__all__ = [
+    "Action",
+    "ActionKind",
+    "ActionResult",
+    "Adapter",
+    "AdapterError",
+    "AdapterPlugin",
+    "Author",
+    "BadCredentials",
+    "Capabilities",
+    "ChannelKey",
+    "ConfigurationError",
+    "Forbidden",
+    "Gone",
+    "Inbox",
+    "Incoming",
+    "KogptBotError",
+    "LengthUnit",
+    "Malformed",
+    "Outgoing",
+    "PastMessage",
+    "Refused",
+    "RetryAfter",
+    "StoreError",
+    "Unreachable",
+]
+
+__version__ = "0.1.0"

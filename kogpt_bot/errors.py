@@ -1,0 +1,127 @@
+"""Every error of kogpt-bot, the tree first.
+
+KogptBotError
+├── ConfigurationError          fatal: exit 78, shown as `file:line:column key: ...`
+├── ModelError                  fatal: exit 78, no restart loop (a missing file, a wrong shape)
+├── StoreError                  the database cannot be used
+│   └── SchemaTooNew            fatal: exit 78, a newer program wrote this database
+├── AlreadyRunning              fatal: exit 75, another instance holds the lock
+├── AdapterError                a platform said no
+│   ├── RetryAfter              retryable after `seconds`
+│   ├── Unreachable             retryable: network, 5xx
+│   ├── Forbidden               not retryable: the bot may not do this here
+│   ├── Gone                    not retryable: the channel or the message no longer exists
+│   ├── Malformed               not retryable: the platform refuses this content
+│   └── BadCredentials          fatal for this adapter, the others go on
+├── GenerationError             the generation service said no
+│   ├── GenerationUnavailable   retryable: not there, still loading, restarting
+│   ├── GenerationBusy          retryable after `seconds`
+│   ├── GenerationInterrupted   retryable when nothing was shown yet: the stream broke
+│   └── GenerationRejected      not retryable: the request itself is wrong
+└── Refused                     tell the user: `text` is shown as it stands
+"""
+
+from __future__ import annotations
+
+EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; the supervisor and systemd do not restart on it
+EXIT_ALREADY_RUNNING = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class KogptBotError(Exception):
+    """The root of every error that kogpt-bot raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigurationError(KogptBotError):
+    """The configuration cannot be used; the message has one line per fault."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class ModelError(KogptBotError):
+    """The model cannot be loaded as asked; trying again would fail the same way."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class StoreError(KogptBotError):
+    """The database cannot be used."""
+
+
+class SchemaTooNew(StoreError):
+    """The database was written by a newer kogpt-bot."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class AlreadyRunning(KogptBotError):
+    """Another instance holds what this one needs."""
+
+    exit_code = EXIT_ALREADY_RUNNING
+
+
+class AdapterError(KogptBotError):
+    """A platform said no."""
+
+
+class RetryAfter(AdapterError):
+    """The platform asks to wait `seconds` before the same call."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"retry after {seconds:g} s")
+        self.seconds = seconds
+
+
+class Unreachable(AdapterError):
+    """The platform cannot be reached or failed on its side; the call may be tried again."""
+
+
+class Forbidden(AdapterError):
+    """The bot may not do this in this channel."""
+
+
+class Gone(AdapterError):
+    """The channel or the message no longer exists."""
+
+
+class Malformed(AdapterError):
+    """The platform refuses this content, whoever sends it."""
+
+
+class BadCredentials(AdapterError):
+    """The platform does not accept the bot's token."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class GenerationError(KogptBotError):
+    """The generation service said no."""
+
+
+class GenerationUnavailable(GenerationError):
+    """The generation service is not there, still loading, or restarting."""
+
+
+class GenerationBusy(GenerationError):
+    """The generation service's queue is full; try again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the generation service is busy, retry after {seconds:g} s")
+        self.seconds = seconds
+
+
+class GenerationInterrupted(GenerationError):
+    """The stream broke before it was finished."""
+
+
+class GenerationRejected(GenerationError):
+    """The generation service refuses the request itself."""
+
+
+class Refused(KogptBotError):
+    """A wish that is refused; `text` tells the person why, in their language."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text

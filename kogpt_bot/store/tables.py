@@ -1,0 +1,129 @@
+"""The tables, as SQLAlchemy Core; `migrations/` brings a database to this shape."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+# Explicit names, so that a later migration can drop a constraint on every database.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite only numbers rows by itself in a column of exactly INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with a zone, stored in UTC; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Return `value` in UTC; a time without a zone is a mistake of the caller's."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Return `value` with its zone."""
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+_Time = UtcDateTime()
+
+channels = Table(
+    "channels",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),  # str(ChannelKey)
+    Column("created_at", _Time, nullable=False),
+    # Messages up to this one were cleared by somebody: they are no context any more.
+    Column("cleared_through", _Id, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("channel_id", _Id, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
+    Column("platform_id", Text, nullable=False),
+    Column("author_id", Text, nullable=False),
+    Column("author_name", Text, nullable=False),
+    Column("author_is_bot", Boolean, nullable=False),
+    Column("by_this_bot", Boolean, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("reply_to", Text, nullable=False),
+    Column("sent_at", _Time, nullable=False),
+    Column("received_at", _Time, nullable=False),
+    # A long answer is several platform messages: [[platform id, text], ...]; null for one.
+    Column("parts", JSON(none_as_null=True)),
+    UniqueConstraint("channel_id", "platform_id"),
+    sqlite_autoincrement=True,
+)
+Index("ix_messages_channel_id_id", messages.c.channel_id, messages.c.id)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("channel_id", _Id, ForeignKey("channels.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", _Id, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # why the bot answers: direct, mention, ...
+    Column("priority", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("created_at", _Time, nullable=False),
+    Column("updated_at", _Time, nullable=False),
+    Column("reply_id", _Id, ForeignKey("messages.id", ondelete="SET NULL")),
+    Column("outcome", JSON(none_as_null=True)),  # model, seed, tokens, finish reason, error
+    sqlite_autoincrement=True,
+)
+Index("ix_turns_state", turns.c.state)
+Index("ix_turns_channel_id_id", turns.c.channel_id, turns.c.id)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("scope", Text, primary_key=True),  # "", "discord", "discord/GUILD", ...
+    Column("key", Text, primary_key=True),  # "sampling.temperature"
+    Column("value", JSON, nullable=False),
+    Column("changed_at", _Time, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+
+settings_audit = Table(
+    "settings_audit",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at", _Time, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("old", JSON(none_as_null=True)),  # null: it was not set
+    Column("new", JSON(none_as_null=True)),  # null: it was reset
+    Column("changed_by", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,184 @@
+"""Showing an answer: the pace, the limits, and what happens when the platform says no."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from kogpt_bot.adapter import Capabilities
+from kogpt_bot.delivery.stream import AnswerStream, SendUnknown
+from kogpt_bot.errors import Forbidden, GenerationInterrupted, RetryAfter, Unreachable
+from kogpt_bot.messages import ChannelKey
+from tests.fakes.clock import FakeClock
+
+KEY = ChannelKey("fake", "room")
+EDITING = Capabilities(max_length=200, edits=True, min_edit_interval_s=1.0, typing=True)
+
+
+class Platform:
+    """An adapter that records each call with its time and fails as it is told to."""
+
+    name = "fake"
+
+    def __init__(self, clock: FakeClock, capabilities: Capabilities = EDITING) -> None:
+        self.clock = clock
+        self.capabilities = capabilities
+        self.calls: list[tuple[float, str, str, bool]] = []
+        self.failures: dict[str, list[Exception]] = {}
+        self.shown: dict[str, str] = {}
+        self.nonces: list[str] = []
+
+    def _call(self, kind, text="", final=False):
+        self.calls.append((self.clock.monotonic(), kind, text, final))
+        if self.failures.get(kind):
+            raise self.failures[kind].pop(0)
+
+    async def send(self, key, message):
+        self.nonces.append(message.nonce)
+        self._call("send", message.text, message.final)
+        id_ = f"m{len(self.shown)}"
+        self.shown[id_] = message.text
+        return id_
+
+    async def edit(self, key, message_id, message):
+        self._call("edit", message.text, message.final)
+        self.shown[message_id] = message.text
+
+    async def typing(self, key):
+        self._call("typing")
+
+    def times(self, *kinds):
+        return [time for time, kind, _, _ in self.calls if kind in kinds]
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def platform(clock):
+    return Platform(clock)
+
+
+async def written(clock, *deltas, every=0.3, error=None):
+    for delta in deltas:
+        await clock.sleep(every)
+        yield delta
+    if error:
+        raise error
+
+
+def answer(platform, clock):
+    return AnswerStream(platform, KEY, clock, reply_to="q1", nonce="n7")
+
+
+async def test_the_answer_appears_grows_and_is_complete(platform, clock):
+    stream = answer(platform, clock)
+    await stream.show(written(clock, *"오늘 하루도 정말 수고 많았어요."), stream=True)
+    assert platform.shown == {"m0": "오늘 하루도 정말 수고 많았어요."}
+    kinds = [kind for _, kind, _, _ in platform.calls if kind != "typing"]
+    assert kinds[0] == "send"
+    assert kinds.count("edit") >= 3
+    assert platform.calls[-1][3] is True
+
+
+async def test_edits_keep_the_platforms_interval(platform, clock):
+    await answer(platform, clock).show(written(clock, *("가 " * 60), every=0.05), stream=True)
+    times = platform.times("send", "edit")
+    assert len(times) > 3
+    assert all(b - a >= 0.999 for a, b in zip(times, times[1:], strict=False))
+
+
+async def test_without_streaming_it_is_sent_once(platform, clock):
+    await answer(platform, clock).show(written(clock, "안녕", "하세요"), stream=False)
+    assert [c[1:] for c in platform.calls if c[1] != "typing"] == [("send", "안녕하세요", True)]
+
+
+async def test_an_adapter_without_edits_gets_whole_messages(clock):
+    platform = Platform(clock, replace(EDITING, edits=False))
+    await answer(platform, clock).show(written(clock, "안녕", "하세요"), stream=True)
+    assert [c[2] for c in platform.calls if c[1] == "send"] == ["안녕하세요"]
+
+
+async def test_typing_is_shown_until_there_is_text(platform, clock):
+    await answer(platform, clock).show(written(clock, "네", every=20), stream=True)
+    assert len(platform.times("typing")) == 5  # at once, then every 4 of the 5 s that it lasts
+
+
+async def test_a_long_answer_goes_on_in_a_new_message(platform, clock):
+    text = "이 문장은 스무 글자쯤 됩니다. " * 30
+    stream = answer(platform, clock)
+    await stream.show(written(clock, *text, every=0.02), stream=True)
+    assert len(stream.parts) > 2
+    assert all(len(t) <= 200 for t in platform.shown.values())
+    assert "".join(" ".join(p.text for p in stream.parts).split()) == "".join(text.split())
+    assert sorted(set(platform.nonces)) == [f"n7.{n}" for n in range(len(stream.parts))]
+
+
+async def test_no_edit_comes_before_retry_after(platform, clock):
+    platform.failures["edit"] = [RetryAfter(7.5)]
+    await answer(platform, clock).show(written(clock, *("가 " * 100), every=0.1), stream=True)
+    edits = platform.times("edit")
+    assert edits[1] - edits[0] >= 7.5
+    assert platform.shown["m0"] == ("가 " * 100).strip()
+
+
+async def test_the_last_edit_is_insisted_on(platform, clock):
+    platform.failures["edit"] = [Unreachable("reset"), Unreachable("reset"), RetryAfter(3)]
+    await answer(platform, clock).show(written(clock, "네", ", 좋아요", every=0.9), stream=True)
+    assert platform.shown["m0"] == "네, 좋아요"
+
+
+async def test_a_send_that_may_have_arrived_is_not_repeated(platform, clock):
+    platform.failures["send"] = [Unreachable("reset")]
+    with pytest.raises(SendUnknown):
+        await answer(platform, clock).show(written(clock, "네"), stream=True)
+    assert len(platform.times("send")) == 1
+
+
+async def test_a_send_with_a_key_is_repeated_with_the_same_key(clock):
+    platform = Platform(clock, replace(EDITING, idempotent_send=True))
+    platform.failures["send"] = [Unreachable("reset"), RetryAfter(2)]
+    await answer(platform, clock).show(written(clock, "네"), stream=True)
+    assert platform.nonces == ["n7.0"] * 3
+    assert list(platform.shown.values()) == ["네"]
+
+
+async def test_a_flood_wait_of_an_hour_is_not_sat_out(platform, clock):
+    platform.failures["send"] = [RetryAfter(3600)]
+    with pytest.raises(RetryAfter):
+        await answer(platform, clock).show(written(clock, "네"), stream=True)
+
+
+async def test_forbidden_is_raised_and_the_generator_closed(platform, clock):
+    platform.failures["send"] = [Forbidden("no")]
+    closed = asyncio.Event()
+
+    async def endless():
+        try:
+            while True:
+                await clock.sleep(0.1)
+                yield "가"
+        finally:
+            closed.set()
+
+    with pytest.raises(Forbidden):
+        await answer(platform, clock).show(endless(), stream=True)
+    await asyncio.wait_for(closed.wait(), 1)
+
+
+async def test_an_interrupted_answer_keeps_what_was_shown(platform, clock):
+    stream = answer(platform, clock)
+    broken = written(clock, "여기까지", " 썼는데", error=GenerationInterrupted("gone"))
+    with pytest.raises(GenerationInterrupted):
+        await stream.show(broken, stream=True)
+    assert stream.parts[0].text == "여기까지 썼는데"
+    assert stream.parts[0].final
+
+
+async def test_nothing_is_sent_when_nothing_was_said(platform, clock):
+    stream = answer(platform, clock)
+    await stream.show(written(clock, " ", "\n"), stream=True)
+    assert stream.parts == []
+    assert not platform.times("send")
