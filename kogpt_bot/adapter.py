@@ -45,10 +45,11 @@ class Inbox(Protocol):
     The calls are safe from concurrent tasks of the event loop that `run` was awaited on.
     """
 
-    async def accept(self, message: Incoming) -> None:
+    async def accept(self, message: Incoming) -> bool:
         """Store `message`; once this returns, the adapter may acknowledge it to the platform.
 
-        A message id that was seen before is ignored. Raises `StoreError` when it could not be
+        Returns whether an answer is owed: then a final message follows in the channel, unless
+        somebody stops it. A message id that was seen before is ignored. Raises `StoreError` when it could not be
         stored: do not acknowledge it then. Raises `Refused` when the person should be told
         that the message was not taken (too long, too many waiting).
         """

@@ -82,13 +82,15 @@ class Outgoing:
 
     `nonce` is the same when the same message is sent again; adapters whose capabilities say
     `idempotent_send` pass it on, so that a repeated send shows once. `final` is False while the
-    answer is still being written and edits will follow.
+    answer is still being written and edits will follow. `speaker` is the persona's name, for
+    platforms that can show one.
     """
 
     text: str
     reply_to: str = ""
     nonce: str = ""
     final: bool = True
+    speaker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,14 @@ class AnswerStream:
     """
 
     def __init__(
-        self, adapter: Adapter, key: ChannelKey, clock: Clock, *, reply_to: str, nonce: str
+        self,
+        adapter: Adapter,
+        key: ChannelKey,
+        clock: Clock,
+        *,
+        reply_to: str,
+        nonce: str,
+        speaker: str = "",
     ) -> None:
         self.parts: list[Part] = []
         self._adapter = adapter
@@ -50,6 +57,7 @@ class AnswerStream:
         self._clock = clock
         self._reply_to = reply_to
         self._nonce = nonce
+        self._speaker = speaker
         self._rest = ""  # text of the message that is being written
         self._closed_parts = 0  # how many of the parts are full
         self._changed = asyncio.Event()
@@ -136,7 +144,11 @@ class AnswerStream:
             await self._edit(part, text, final=final)
         else:
             message = Outgoing(
-                text, "" if index else self._reply_to, f"{self._nonce}.{index}", final
+                text,
+                reply_to="" if index else self._reply_to,
+                nonce=f"{self._nonce}.{index}",
+                final=final,
+                speaker=self._speaker,
             )
             self.parts.append(Part(await self._send(message), text, final))
         self._not_before = max(
@@ -159,7 +171,7 @@ class AnswerStream:
 
     async def _edit(self, part: Part, text: str, *, final: bool) -> None:
         """Edit; one in between that fails is left to the next one, the last one is insisted on."""
-        message = Outgoing(text, final=final)
+        message = Outgoing(text, final=final, speaker=self._speaker)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 await self._adapter.edit(self._key, part.message_id, message)

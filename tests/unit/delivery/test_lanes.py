@@ -25,12 +25,15 @@ class Work:
         self.started: list[tuple[str, int]] = []
         self.gates: dict[int, asyncio.Event] = {}
         self.open = True
+        self.many = asyncio.Event()
 
     async def __call__(self, turn: Turn) -> None:
         self.started.append((turn.key.channel, turn.id))
         if not self.open:
             await self.gates.setdefault(turn.id, asyncio.Event()).wait()
         await asyncio.sleep(0)
+        if len(self.started) >= 11:
+            self.many.set()
 
 
 def lanes(work, **limits):
@@ -62,8 +65,8 @@ async def test_a_busy_channel_does_not_starve_the_others():
     for n in range(10):
         under_test.put(turn("busy", n))
     under_test.put(turn("quiet", 99))
-    while len(work.started) < 11:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await work.many.wait()
     assert work.started.index(("quiet", 99)) <= 2
 
 
