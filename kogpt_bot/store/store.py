@@ -19,6 +19,8 @@ from kogpt_bot.store.settings import SettingsTable
 from kogpt_bot.store.tables import channels, messages, turns
 from kogpt_bot.store.values import JsonValue, Reply, StoredMessage, Turn, TurnPlan, TurnState
 
+OVERLAP = 64  # an answer is recorded at most this many messages after its question
+
 
 class Store:
     """The database of one daemon. Made by `open`; close it at the end.
@@ -144,11 +146,24 @@ class Store:
             return stored
 
     async def history(self, key: ChannelKey, limit: int) -> list[StoredMessage]:
-        """Return the channel's last `limit` messages since it was cleared, oldest first."""
-        query = (
-            _message_query()
+        """Return the channel's last `limit` messages since it was cleared, oldest first.
+
+        An answer stands right after the message that it answers, also where others have spoken
+        while it was written.
+        """
+        newest = (
+            select(messages.c.id)
+            .join(channels, channels.c.id == messages.c.channel_id)
             .where(channels.c.key == str(key), messages.c.id > channels.c.cleared_through)
             .order_by(messages.c.id.desc())
+            .limit(limit + OVERLAP)
+        )
+        place = func.coalesce(turns.c.message_id, messages.c.id)
+        query = (
+            _message_query()
+            .outerjoin(turns, turns.c.reply_id == messages.c.id)
+            .where(messages.c.id.in_(newest))
+            .order_by(place.desc(), messages.c.id.desc())
             .limit(limit)
         )
         async with self._read() as connection:
@@ -194,13 +209,12 @@ class Store:
             reply = await connection.execute(_message_query().where(messages.c.id == turn.reply_id))
             return turn, _message(reply.one())
 
-    async def reopen(self, turn: Turn, now: datetime) -> Turn:
+    async def retract(self, turn: Turn, plan: TurnPlan, now: datetime) -> Turn:
         """Take the turn's answer back, out of the history too, and owe a new one."""
         async with self._write() as connection:
+            channel_id = await self._channel_id(connection, turn.key, now)
             await connection.execute(messages.delete().where(messages.c.id == turn.reply_id))
-            change = {"state": TurnState.WAITING, "attempts": 0, "reply_id": None}
-            await _update_turn(connection, turn.id, now, change)
-            return await _turn(connection, turns.c.id == turn.id)
+            return await _insert_turn(connection, channel_id, turn.message, plan, now)
 
     async def turn_states(self) -> dict[str, int]:
         """Return how many turns are in each state."""

@@ -103,6 +103,7 @@ turns = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_turns_state", turns.c.state)
+Index("ix_turns_reply_id", turns.c.reply_id)
 Index("ix_turns_channel_id_id", turns.c.channel_id, turns.c.id)
 
 settings = Table(

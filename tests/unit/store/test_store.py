@@ -111,12 +111,29 @@ async def test_clearing_forgets_what_was_said_so_far_only(store):
     assert await store.last_replied(ROOM) is None
 
 
-async def test_reopening_takes_the_answer_back(store):
+async def test_retracting_takes_the_answer_back_and_owes_a_new_one(store):
     await answered(store, await asked(store))
-    turn, _ = await store.last_replied(ROOM)
-    turn = await store.reopen(turn, NOW)
-    assert (turn.state, turn.attempts) == (TurnState.WAITING, 0)
+    first, _ = await store.last_replied(ROOM)
+    again = await store.retract(first, TurnPlan("regenerate", 1), NOW)
+    assert again.id != first.id
+    assert (again.message.id, again.state, again.attempts) == (
+        first.message.id,
+        TurnState.WAITING,
+        0,
+    )
     assert [m.text for m in await store.history(ROOM, 10)] == ["안녕"]
+    await answered(store, again, "다시 반가워요", "b2")
+    assert [m.text for m in await store.history(ROOM, 10)] == ["안녕", "다시 반가워요"]
+
+
+async def test_an_answer_stands_right_after_its_question(store):
+    """The second question came while the first was being answered."""
+    first = await asked(store, "첫 질문", "m1")
+    second = await asked(store, "둘째 질문", "m2")
+    await answered(store, first, "첫 답", "b1")
+    assert [m.text for m in await store.history(ROOM, 10)] == ["첫 질문", "첫 답", "둘째 질문"]
+    await answered(store, second, "둘째 답", "b2")
+    assert [m.text for m in await store.history(ROOM, 3)] == ["첫 답", "둘째 질문", "둘째 답"]
 
 
 async def test_fifty_writers_at_once_lose_nothing(store):

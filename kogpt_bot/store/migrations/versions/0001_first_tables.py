@@ -91,11 +91,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_turns_channel_id_id", "turns", ["channel_id", "id"], unique=False)
+    op.create_index("ix_turns_reply_id", "turns", ["reply_id"], unique=False)
     op.create_index("ix_turns_state", "turns", ["state"], unique=False)
 
 
 def downgrade() -> None:
     op.drop_index("ix_turns_state", table_name="turns")
+    op.drop_index("ix_turns_reply_id", table_name="turns")
     op.drop_index("ix_turns_channel_id_id", table_name="turns")
     op.drop_table("turns")
     op.drop_index("ix_messages_channel_id_id", table_name="messages")
