@@ -1,4 +1,4 @@
-"""Who the bot is: a name, a description, example dialogue and lines for when it has nothing to say."""
+"""Who the bot is: a name, a description, example dialogue, and lines for a lost moment."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""From the model's stream to the bot's answer: cleaned, and ended where somebody else speaks."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+ECHO_MIN_CHARS = 10  # people do greet each other with the same word
+MAX_REPLY_CHARS = 20_000
+
+
+class ReplyFilter:
+    """Takes the model's text in pieces and gives what may be shown; what it gave never changes.
+
+    Text that may still become `\\n이름:` of somebody present is held back, and so is text that
+    may still become a mere echo. `speakers` has one name at least. `done` says that the rest of the stream is not wanted.
+    """
+
+    def __init__(
+        self,
+        bot: str,
+        speakers: Sequence[str],
+        *,
+        multiline: bool = True,
+        echoes: Sequence[str] = (),
+    ) -> None:
+        self.done = False
+        self._multiline = multiline
+        self._own = re.compile(rf"\s*(?:{re.escape(bot)}\s*[:：]\s*)*")
+        self._own_label = f"{bot}:"
+        names = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
+        self._label = re.compile(rf"\n[ \t]*(?:{names})[ \t]*[:：]")
+        self._labels = [f"{name}:" for name in speakers]
+        self._echoes = [e for e in map(_core, echoes) if len(e) >= ECHO_MIN_CHARS]
+        self._raw = ""
+        self._given = 0  # characters of the cleaned text that were given out
+
+    @property
+    def text(self) -> str:
+        """The answer so far, cleaned; after `finish`, all of it."""
+        return self._clean().rstrip()
+
+    def feed(self, delta: str) -> str:
+        """Take a piece of the stream; return what may be shown now, "" for nothing yet."""
+        if self.done:
+            return ""
+        self._raw += delta
+        clean = self._clean()
+        if self.done:
+            return ""  # `finish` gives the rest
+        return self._give(clean[: self._safe(clean)])
+
+    def finish(self) -> str:
+        """End the stream; return the rest of the answer, "" also for an echo."""
+        clean = self._clean().rstrip()
+        self.done = True
+        return "" if self.is_echo else self._give(clean)
+
+    @property
+    def is_echo(self) -> bool:
+        """Whether the answer only repeats what was said."""
+        return _core(self.text) in self._echoes
+
+    def _give(self, text: str) -> str:
+        new = text[self._given :]
+        self._given = max(self._given, len(text))
+        return new
+
+    def _clean(self) -> str:
+        """Return the answer without its own label, up to where somebody else speaks."""
+        begin = self._own.match(self._raw)
+        clean = self._raw[begin.end() if begin else 0 :]
+        end = len(clean)
+        if other := self._label.search(clean):
+            end = other.start()
+        if not self._multiline and "\n" in clean[:end]:
+            end = clean.index("\n")
+        if end < len(clean) or len(clean) >= MAX_REPLY_CHARS:
+            self.done = True
+        return clean[: min(end, MAX_REPLY_CHARS)]
+
+    def _safe(self, clean: str) -> int:
+        """Return how much of `clean` cannot be taken back any more."""
+        if not self._given:
+            # The label of our own may still be coming, letter by letter.
+            if self._own_label.startswith(clean.strip()):
+                return 0
+            core = _core(clean)
+            if any(echo.startswith(core) for echo in self._echoes):
+                return 0
+        safe = len(clean.rstrip())
+        line = clean.rfind("\n")
+        if line >= 0:
+            tail = clean[line + 1 :].strip()
+            if any(label.startswith(tail) or label[:-1] == tail for label in self._labels):
+                safe = min(safe, len(clean[:line].rstrip()))
+        return safe
+
+
+def _core(text: str) -> str:
+    """Return the letters and digits of `text`: what makes two sayings the same."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in folded if c.isalnum())
