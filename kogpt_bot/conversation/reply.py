@@ -14,7 +14,8 @@ class ReplyFilter:
     """Takes the model's text in pieces and gives what may be shown; what it gave never changes.
 
     Text that may still become `\\n이름:` of somebody present is held back, and so is text that
-    may still become a mere echo. `speakers` has one name at least. `done` says that the rest of the stream is not wanted.
+    may still become a mere echo. `speakers` has one name at least. `done` says that the rest of
+    the stream is not wanted.
     """
 
     def __init__(
@@ -39,23 +40,21 @@ class ReplyFilter:
     @property
     def text(self) -> str:
         """The answer so far, cleaned; after `finish`, all of it."""
-        return self._clean().rstrip()
+        return self._clean()[0].rstrip()
 
     def feed(self, delta: str) -> str:
         """Take a piece of the stream; return what may be shown now, "" for nothing yet."""
         if self.done:
             return ""
         self._raw += delta
-        clean = self._clean()
-        if self.done:
-            return ""  # `finish` gives the rest
-        return self._give(clean[: self._safe(clean)])
+        clean, self.done = self._clean()
+        # What is left when it is done comes from `finish`, which knows an echo when it sees one.
+        return "" if self.done else self._give(clean[: self._safe(clean)])
 
     def finish(self) -> str:
         """End the stream; return the rest of the answer, "" also for an echo."""
-        clean = self._clean().rstrip()
         self.done = True
-        return "" if self.is_echo else self._give(clean)
+        return "" if self.is_echo else self._give(self.text)
 
     @property
     def is_echo(self) -> bool:
@@ -67,8 +66,8 @@ class ReplyFilter:
         self._given = max(self._given, len(text))
         return new
 
-    def _clean(self) -> str:
-        """Return the answer without its own label, up to where somebody else speaks."""
+    def _clean(self) -> tuple[str, bool]:
+        """Return the answer, without its own label, up to its end; and whether it has ended."""
         begin = self._own.match(self._raw)
         clean = self._raw[begin.end() if begin else 0 :]
         end = len(clean)
@@ -76,9 +75,8 @@ class ReplyFilter:
             end = other.start()
         if not self._multiline and "\n" in clean[:end]:
             end = clean.index("\n")
-        if end < len(clean) or len(clean) >= MAX_REPLY_CHARS:
-            self.done = True
-        return clean[: min(end, MAX_REPLY_CHARS)]
+        ended = end < len(clean) or len(clean) >= MAX_REPLY_CHARS
+        return clean[: min(end, MAX_REPLY_CHARS)], ended
 
     def _safe(self, clean: str) -> int:
         """Return how much of `clean` cannot be taken back any more."""

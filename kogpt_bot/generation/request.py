@@ -50,6 +50,8 @@ class GenerationRequest:
 
 
 class FinishReason(enum.StrEnum):
+    """Why an answer ended."""
+
     STOP = "stop"  # the end-of-text token or a stop string
     LENGTH = "length"  # max_tokens or the model's context
     ERROR = "error"

@@ -1,0 +1,247 @@
+"""Keeps the generation process alive: starts it, watches it, starts it again."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from kogpt_bot.clock import Clock, SystemClock
+from kogpt_bot.errors import GenerationError, GenerationUnavailable, ModelError
+from kogpt_bot.generation.client import GenerationClient
+from kogpt_bot.generation.options import FAILED_FOR_GOOD, ServiceOptions
+
+log = structlog.get_logger(__name__)
+
+POLL_LOADING_S = 0.1
+POLL_READY_S = 1.0
+HANG_S = 30.0  # no step for this long with work pending: the process hangs
+SILENT_S = 30.0  # no answer to /health for this long
+BACKOFF_FIRST_S = 0.5
+BACKOFF_CAP_S = 30.0
+BREAKER_CRASHES = 3  # in BREAKER_WINDOW_S: then a pause, since trying fast does not help
+BREAKER_WINDOW_S = 600.0
+BREAKER_PAUSE_S = 60.0
+STOP_PATIENCE_S = 5.0
+
+
+class State(enum.StrEnum):
+    """What the generation process does."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"  # for good: its configuration is wrong
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state, with a reason or what is being loaded, and how far."""
+
+    state: State
+    detail: str = ""
+    progress: float = 0.0
+
+
+class GenerationSupervisor:
+    """One child process. `run` it in a task; `client` talks to it."""
+
+    def __init__(
+        self,
+        options: ServiceOptions,
+        *,
+        clock: Clock | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m", "kogpt_bot.generation"),
+    ) -> None:
+        self._options = options
+        self._clock = clock or SystemClock()
+        self._command = command
+        # A path of a Unix socket has 107 bytes at most, so it stands in a short folder of its own.
+        self._folder = Path(tempfile.mkdtemp(prefix="kogpt-bot-"))
+        self._path = str(self._folder / "generation.sock")
+        self.client = GenerationClient("http://generation", uds=self._path)
+        self.status = Status(State.STARTING)
+        self.restarts = 0
+        self._changed = asyncio.Condition()
+        self._stopping = asyncio.Event()
+        self._crashes: deque[float] = deque(maxlen=BREAKER_CRASHES)
+        self._last_words: deque[str] = deque(maxlen=5)
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the child, while there is one."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def run(self) -> None:
+        """Keep the process alive until `stop`; returns also when it has failed for good."""
+        try:
+            backoff = BACKOFF_FIRST_S
+            while not self._stopping.is_set():
+                started = self._clock.monotonic()
+                code = await self._live()
+                if self._stopping.is_set():
+                    break
+                if code == FAILED_FOR_GOOD:
+                    await self._set(State.FAILED, self._reason(code))
+                    log.error("generation_failed", reason=self.status.detail)
+                    return
+                if self._clock.monotonic() - started > BREAKER_WINDOW_S:
+                    backoff = BACKOFF_FIRST_S
+                pause = self._pause(backoff)
+                self.restarts += 1
+                log.warning("generation_restarts", code=code, reason=self._reason(code), in_s=pause)
+                await self._set(State.RESTARTING, self._reason(code))
+                await self._wait_or_stop(pause)
+                backoff = min(backoff * 2, BACKOFF_CAP_S)
+        finally:
+            await self.client.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if self.status.state is not State.FAILED:
+                await self._set(State.STOPPED)
+
+    async def stop(self) -> None:
+        """End the process, and `run`."""
+        self._stopping.set()
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Return when the service answers; ModelError when it never will, else Unavailable."""
+
+        def decided() -> bool:
+            return self.status.state in (State.READY, State.FAILED, State.STOPPED)
+
+        async with self._changed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait_for(decided), timeout_s)
+        if self.status.state is State.FAILED:
+            raise ModelError(self.status.detail)
+        if self.status.state is not State.READY:
+            detail = f" ({self.status.detail})" if self.status.detail else ""
+            raise GenerationUnavailable(f"the model is {self.status.state}{detail}")
+
+    def _pause(self, backoff: float) -> float:
+        now = self._clock.monotonic()
+        self._crashes.append(now)
+        if len(self._crashes) == BREAKER_CRASHES and now - self._crashes[0] < BREAKER_WINDOW_S:
+            self._crashes.clear()
+            return BREAKER_PAUSE_S
+        return backoff
+
+    async def _live(self) -> int:
+        """Start the process, watch it to its end, and return its exit status."""
+        self._last_words.clear()
+        async with self._child() as process:
+            logs = asyncio.create_task(self._forward(process))
+            watch = asyncio.create_task(self._watch(process))
+            stop = asyncio.create_task(self._stopping.wait())
+            end = asyncio.create_task(process.wait())
+            try:
+                await asyncio.wait([watch, stop, end], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await self._end(process)
+                for task in (watch, stop):
+                    task.cancel()
+                await asyncio.wait([watch, stop, end, logs])
+            return await end
+
+    @asynccontextmanager
+    async def _child(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            self._path,
+            str(os.getpid()),
+            self._options.to_json(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            limit=1 << 20,
+            # Threads that wait must not burn the core that the daemon runs on.
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # Ctrl-C is the daemon's to handle
+        )
+        self._process = process
+        log.info("generation_started", pid=process.pid, model=self._options.model)
+        yield process
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Return when the process hangs; until then keep `status` true."""
+        answered = self._clock.monotonic()
+        while True:
+            now = self._clock.monotonic()
+            try:
+                health = await asyncio.wait_for(self.client.health(), SILENT_S)
+            except (GenerationError, TimeoutError):
+                if now - answered > SILENT_S and self.status.state is State.READY:
+                    log.error("generation_silent", pid=process.pid)
+                    return
+            else:
+                answered = now
+                busy = health.running + health.waiting > 0
+                if health.ready and busy and health.idle_s > HANG_S:
+                    log.error("generation_hangs", pid=process.pid, idle_s=health.idle_s)
+                    return
+                state = State.READY if health.ready else State.STARTING
+                await self._set(state, health.loading, health.progress)
+            ready = self.status.state is State.READY
+            await self._clock.sleep(POLL_READY_S if ready else POLL_LOADING_S)
+
+    async def _forward(self, process: asyncio.subprocess.Process) -> None:
+        """Hand the child's log on, as it is."""
+        if process.stderr is None:
+            return
+        while line := await _line(process.stderr):
+            self._last_words.append(line)
+            log.debug("generation_log", line=line)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_PATIENCE_S)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    def _reason(self, code: int) -> str:
+        said = [w.removeprefix("error: ") for w in self._last_words if w.startswith("error: ")]
+        if said:
+            return said[-1]
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return f"exit status {code}"
+
+    async def _set(self, state: State, detail: str = "", progress: float = 0.0) -> None:
+        async with self._changed:
+            self.status = Status(state, detail, progress)
+            self._changed.notify_all()
+
+    async def _wait_or_stop(self, seconds: float) -> None:
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([sleep, stop], return_when=asyncio.FIRST_COMPLETED)
+        sleep.cancel()
+        stop.cancel()
+
+
+async def _line(stream: asyncio.StreamReader) -> str:
+    """Return the next line; one that is too long is passed over."""
+    while True:
+        try:
+            return (await stream.readline()).decode(errors="replace").rstrip("\n")
+        except ValueError:
+            continue

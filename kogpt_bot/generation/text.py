@@ -1,0 +1,79 @@
+"""Token ids to text while they come: whole characters only, and never part of a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+UNFINISHED = "\ufffd"  # what a decoder writes for bytes that are not (yet) a character
+LOOK_BACK = 6  # tokens decoded again for context; a character has four bytes at most
+
+
+class TextStream:
+    """Decodes one sequence as it grows; bytes that never become a character are dropped."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._start = 0  # ids before it are decoded and will not be looked at again
+        self._read = 0  # ids before it have been given out
+
+    def push(self, token_id: int) -> str:
+        """Take a token; return the text that is certain now."""
+        self._ids.append(token_id)
+        before = self._decode(self._start, self._read)
+        now = self._decode(self._start, len(self._ids))
+        # A character of four bytes may be four tokens; more unfinished ones are broken for good.
+        if now.endswith(UNFINISHED) and len(self._ids) - self._read < LOOK_BACK:
+            return ""
+        text = now[len(before) :]
+        self._start, self._read = self._read, len(self._ids)
+        return text
+
+    def finish(self) -> str:
+        """Return what is left, without a half character at the end."""
+        before = self._decode(self._start, self._read)
+        now = self._decode(self._start, len(self._ids))
+        return now[len(before) :].rstrip(UNFINISHED)
+
+    def _decode(self, begin: int, end: int) -> str:
+        return str(self._tokenizer.decode(self._ids[begin:end], skip_special_tokens=True))
+
+
+class StopBuffer:
+    """Holds back what may be the beginning of a stop string; `stopped` once one was found."""
+
+    def __init__(self, stops: Sequence[str], *, include: bool = False) -> None:
+        self.stopped = False
+        self._stops = [stop for stop in stops if stop]
+        self._include = include
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """Take text; return what is certainly not part of a stop string."""
+        if self.stopped:
+            return ""
+        self._held += text
+        found = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            at, stop = min(found, key=lambda each: (each[0], len(each[1])))
+            self.stopped = True
+            given, self._held = self._held[: at + len(stop) * self._include], ""
+            return given
+        keep = max((self._overlap(stop) for stop in self._stops), default=0)
+        cut = len(self._held) - keep
+        given, self._held = self._held[:cut], self._held[cut:]
+        return given
+
+    def finish(self) -> str:
+        """Return what was held back: no stop string came of it."""
+        given, self._held = self._held, ""
+        return "" if self.stopped else given
+
+    def _overlap(self, stop: str) -> int:
+        """Return how many characters at the end could be the beginning of `stop`."""
+        for size in range(min(len(stop) - 1, len(self._held)), 0, -1):
+            if self._held.endswith(stop[:size]):
+                return size
+        return 0
