@@ -49,9 +49,9 @@ class Inbox(Protocol):
         """Store `message`; once this returns, the adapter may acknowledge it to the platform.
 
         Returns whether an answer is owed: then a final message follows in the channel, unless
-        somebody stops it. A message id that was seen before is ignored. Raises `StoreError` when it could not be
-        stored: do not acknowledge it then. Raises `Refused` when the person should be told
-        that the message was not taken (too long, too many waiting).
+        somebody stops it. A message id that was seen before is ignored. Raises `StoreError` when
+        it could not be stored: do not acknowledge it then. Raises `Refused` when the person
+        should be told that the message was not taken (too long, too many waiting).
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 import structlog
@@ -50,6 +50,7 @@ class AnswerStream:
         reply_to: str,
         nonce: str,
         speaker: str = "",
+        before_first: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.parts: list[Part] = []
         self._adapter = adapter
@@ -58,6 +59,7 @@ class AnswerStream:
         self._reply_to = reply_to
         self._nonce = nonce
         self._speaker = speaker
+        self._before_first = before_first  # awaited once, before anything is sent
         self._rest = ""  # text of the message that is being written
         self._closed_parts = 0  # how many of the parts are full
         self._changed = asyncio.Event()
@@ -143,6 +145,8 @@ class AnswerStream:
             await self._pace()
             await self._edit(part, text, final=final)
         else:
+            if not self.parts and self._before_first is not None:
+                await self._before_first()
             message = Outgoing(
                 text,
                 reply_to="" if index else self._reply_to,

@@ -1,4 +1,4 @@
-"""The child process: `python -m kogpt_bot.generation SOCKET PARENT OPTIONS`, started by the daemon."""
+"""The child process of the daemon: `python -m kogpt_bot.generation SOCKET PARENT OPTIONS`."""
 
 from __future__ import annotations
 

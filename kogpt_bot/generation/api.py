@@ -62,6 +62,10 @@ class EnginePort(Protocol):
         """Return what the engine does."""
         ...
 
+    async def close(self) -> None:
+        """End the engine."""
+        ...
+
 
 @dataclass(slots=True)
 class Service:
@@ -312,7 +316,8 @@ async def _whole(
     work = asyncio.gather(*(one(each) for each in requests))
     gone = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [work, gone]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             raise ClientDisconnect
         answers = await work

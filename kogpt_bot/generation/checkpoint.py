@@ -1,4 +1,4 @@
-"""Finding a checkpoint and reading it: folders, hub names, safetensors and `.bin`, one tensor at a time."""
+"""Finding a checkpoint and reading it, one tensor at a time: folders, hub names, both formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to weights in memory: options, devices, precision, checks, one tensor at a time."""
+"""From a checkpoint to weights in memory: devices, precision, checks, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def choose_device(wanted: str) -> torch.device:
 def choose_dtype(
     wanted: str, config: dict[str, object], shape: Shape, device: torch.device
 ) -> torch.dtype:
-    """Return the precision to compute in: on a GPU the checkpoint's, on a CPU what it is good at."""
+    """Return the precision to compute in: a GPU takes the checkpoint's, a CPU what it does well."""
     if wanted != "auto" and wanted not in DTYPES:
         raise ModelError(f"dtype {wanted!r}: allowed: auto, {', '.join(DTYPES)}")
     stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
@@ -224,7 +224,7 @@ def _native_bfloat16() -> bool:
 
 
 def place(shape: Shape, dtype: torch.dtype, device: torch.device, model: str) -> list[torch.device]:
-    """Return the device of each layer (the last one's also holds the head); ModelError if none fits."""
+    """Return the device of each layer; the last one's holds the head. ModelError if none fits."""
     needed = int(shape.parameters * dtype.itemsize * (1 + CACHE_RESERVE))
     if device.type == "cpu":
         free = psutil.virtual_memory().available

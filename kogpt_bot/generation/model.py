@@ -151,7 +151,7 @@ class GPTJ:
             hidden, (shape.width,), layer.norm_weight, layer.norm_bias, shape.epsilon
         )
         joined = F.linear(normed, layer.w_in)
-        qkv, inner = joined.split([3 * shape.width, shape.inner], dim=-1)
+        qkv, inner = torch.split(joined, [3 * shape.width, shape.inner], dim=-1)
         q, k, v = qkv.view(-1, 3, shape.heads, shape.head).unbind(1)  # each [n, heads, head]
         cos, sin = self._rotary[device][:, positions.to(device)].unsqueeze(2)
         self._rotate(q, cos, sin)
@@ -165,7 +165,7 @@ class GPTJ:
 
     def _rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
         """Rotate neighbouring pairs of the leading dimensions, in place (GPT-J's way)."""
-        pairs = x[..., : self.shape.rotary].unflatten(-1, (-1, 2))
+        pairs = x[..., : self.shape.rotary].view(*x.shape[:-1], -1, 2)
         even, odd = pairs[..., 0], pairs[..., 1]
         rotated = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
         x[..., : self.shape.rotary] = rotated.flatten(-2)

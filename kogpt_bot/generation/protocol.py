@@ -78,9 +78,8 @@ class CompletionRequest(BaseModel):
         """The prompts, one or more."""
         if isinstance(self.prompt, str):
             return [self.prompt]
-        if isinstance(self.prompt[0], int):
-            return [[each for each in self.prompt if isinstance(each, int)]]
-        return [each for each in self.prompt if not isinstance(each, int)]
+        many: list[Any] = list(self.prompt)
+        return [many] if isinstance(many[0], int) else many
 
     @property
     def stops(self) -> tuple[str, ...]:

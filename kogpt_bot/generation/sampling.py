@@ -32,7 +32,7 @@ class SamplingState:
 
     def __post_init__(self) -> None:
         # A generator of its own: a seed gives the same text whatever shares the batch.
-        self.random = random.Random(self.params.seed)
+        self.random = random.Random(self.params.seed)  # noqa: S311  # no secret
         if self.params.repetition_penalty != 1.0:
             self.seen = torch.zeros(self.vocabulary, dtype=torch.bool)
             self.seen[torch.tensor(self.prompt_ids, dtype=torch.long)] = True

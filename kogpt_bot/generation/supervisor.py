@@ -185,7 +185,7 @@ class GenerationSupervisor:
                 health = await asyncio.wait_for(self.client.health(), SILENT_S)
             except (GenerationError, TimeoutError):
                 if now - answered > SILENT_S and self.status.state is State.READY:
-                    log.error("generation_silent", pid=process.pid)
+                    log.warning("generation_silent", pid=process.pid)
                     return
             else:
                 answered = now

@@ -1,0 +1,249 @@
+"""The command line: thin; each command is a function that calls the part that does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kogpt_bot import __version__
+from kogpt_bot.errors import ConfigurationError, KogptBotError
+
+if TYPE_CHECKING:
+    from kogpt_bot.app import Running
+    from kogpt_bot.config import Settings
+    from kogpt_bot.generation.options import ServiceOptions
+
+app = typer.Typer(
+    help="KoGPT, or any GPT-J-architecture model, as a Korean chat-bot.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Check, write and describe the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The configuration; ./config.yaml where there is one."),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="mini, a local folder, or a hub name.")
+]
+RevisionOption = Annotated[str | None, typer.Option("--revision", help="The hub's revision.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:0, ...")
+]
+
+
+def main() -> None:
+    """Run the command line: an error is one line, and an exit status."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments, prog_name="kogpt-bot", standalone_mode=True)
+    except KogptBotError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}" if "\n" not in str(error) else str(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Show the version where asked; `--debug` anywhere shows tracebacks."""
+    if version:
+        typer.echo(f"kogpt-bot {__version__}")
+        raise typer.Exit
+
+
+def _settings(path: Path | None) -> Settings:
+    from kogpt_bot import config
+
+    if path is None and Path("config.yaml").is_file():
+        path = Path("config.yaml")
+    return config.load(path)
+
+
+def _with_model(
+    settings: Settings, model: str | None, revision: str | None, device: str | None
+) -> Settings:
+    chosen = settings.generation
+    chosen = replace(
+        chosen,
+        model=model or chosen.model,
+        revision=revision if revision or model else chosen.revision,
+        device=device or chosen.device,
+    )
+    return replace(settings, generation=chosen)
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Run the bot: the web page, and every platform that is configured."""
+    from kogpt_bot import app as daemon
+    from kogpt_bot.ops import logging as logs
+
+    settings = _with_model(_settings(config), model, revision, device)
+    logs.configure(settings.logging.level, settings.logging.format)
+    adapters = daemon.make_adapters(settings)
+    if not adapters:
+        raise ConfigurationError("adapters: none is enabled; enable one, web for example")
+
+    def started(running: Running) -> None:
+        names = ", ".join(running.adapters)
+        typer.echo(f"kogpt-bot {__version__}: {names}; model {settings.generation.model}", err=True)
+        if "web" in settings.adapters:
+            web = settings.adapters["web"]
+            typer.echo(f"대화 페이지 · chat page: http://{web.host}:{web.port}", err=True)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await daemon.run(settings, adapters, stop, started=started)
+
+    asyncio.run(serve())
+
+
+@app.command()
+def chat(
+    config: ConfigOption = None,
+    once: Annotated[
+        str | None, typer.Option("--once", help="Answer this one message and end.")
+    ] = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = None,
+    speaker: Annotated[str | None, typer.Option("--as", help="Your name in the chat.")] = None,
+) -> None:
+    """Chat in the terminal."""
+    from kogpt_bot.ops import chat as terminal
+
+    if once is not None and not once.strip():
+        raise ConfigurationError("--once: the message is empty; allowed: some text")
+    settings = _with_model(_settings(config), model, revision, device)
+    asyncio.run(terminal.chat(settings, once=once or "", speaker=speaker))
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable that holds the API key.")
+    ] = None,
+    api_key_file: Annotated[str | None, typer.Option(help="The file that holds it.")] = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Serve the model alone: an OpenAI-compatible API for this bot or any client."""
+    from kogpt_bot.generation import serve as service
+    from kogpt_bot.ops import logging as logs
+    from kogpt_bot.secret import read_secret
+
+    settings = _with_model(_settings(config), model, revision, device)
+    logs.configure(settings.logging.level, settings.logging.format)
+    key = read_secret("--api-key", api_key_env, api_key_file)
+    secret = key.reveal() if key else ""
+    service.check_exposure(host, secret)
+    listener = service.listen(host, port)
+    typer.echo(f"http://{host}:{listener.getsockname()[1]}/v1", err=True)
+    report = service.progress_bar() if sys.stderr.isatty() else None
+    asyncio.run(service.serve(_options(settings), listener, api_key=secret, report=report))
+
+
+@app.command()
+def generate(
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Continue prompts: the prompt loop of KoGPT's own repository."""
+    from kogpt_bot.generation import prompt_loop
+
+    prompt_loop.run(_options(_with_model(_settings(config), model, revision, device)))
+
+
+def _options(settings: Settings) -> ServiceOptions:
+    from kogpt_bot.generation.options import ServiceOptions
+
+    chosen = settings.generation
+    return ServiceOptions(
+        chosen.model,
+        chosen.revision,
+        chosen.device,
+        chosen.dtype,
+        chosen.threads,
+        chosen.max_sequences,
+    )
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Check this machine and the configuration; each finding comes with its remedy."""
+    from kogpt_bot.ops import doctor as checks
+
+    found = checks.diagnose(config)
+    if as_json:
+        typer.echo(json.dumps(checks.as_json(found), ensure_ascii=False, indent=2))
+    else:
+        checks.show(found)
+    raise typer.Exit(1 if found.failed else 0)
+
+
+@config_app.command("check")
+def config_check(file: Path) -> None:
+    """Say what is wrong with a configuration file, all of it at once."""
+    from kogpt_bot import config
+
+    settings = config.check(file)
+    adapters = ", ".join(settings.adapters) or "none"
+    typer.echo(f"{file}: ok (adapters: {adapters}; model: {settings.generation.model})")
+
+
+@config_app.command("init")
+def config_init(file: Annotated[Path, typer.Argument()] = Path("config.yaml")) -> None:
+    """Write a configuration file with every key, its default, and what it means."""
+    from kogpt_bot import config
+
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(config.initial_text())
+    except FileExistsError as error:
+        raise ConfigurationError(f"{file}: exists already; name another file") from error
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error
+    typer.echo(f"{file} written; edit it, then: kogpt-bot config check {file}")
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Write the JSON Schema of the configuration, for editors."""
+    from kogpt_bot import config
+
+    typer.echo(json.dumps(config.json_schema(), ensure_ascii=False, indent=2))

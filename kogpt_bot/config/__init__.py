@@ -1,0 +1,24 @@
+"""The configuration: YAML in, frozen settings out; the only place that knows YAML."""
+
+from kogpt_bot.config.load import check, initial_text, load, resolve_layers
+from kogpt_bot.config.schema import json_schema
+from kogpt_bot.config.settings import (
+    GenerationSettings,
+    Limits,
+    LoggingSettings,
+    Settings,
+    StoreSettings,
+)
+
+__all__ = [
+    "GenerationSettings",
+    "Limits",
+    "LoggingSettings",
+    "Settings",
+    "StoreSettings",
+    "check",
+    "initial_text",
+    "json_schema",
+    "load",
+    "resolve_layers",
+]

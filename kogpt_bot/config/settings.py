@@ -1,0 +1,70 @@
+"""The settings as the program uses them: frozen values, every one with a default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
+
+from kogpt_bot.conversation.persona import DEFAULT_PERSONA, Persona
+from kogpt_bot.conversation.settings import ChannelSettings, Language
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """Where text comes from: a process of our own, or a service at `url`."""
+
+    url: str | None = None
+    api_key_env: str | None = None
+    api_key_file: str | None = None
+    model: str = "mini"
+    revision: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
+    max_sequences: Annotated[int, Interval(ge=1, le=1024)] = 16
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The database; null is a SQLite file in `data_dir`."""
+
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingSettings:
+    """What is logged, and in which shape."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds; what exceeds one is refused in words."""
+
+    message_bytes: Annotated[int, Interval(ge=64, le=65536)] = 8192
+    waiting_per_channel: Annotated[int, Interval(ge=1, le=1000)] = 8
+    waiting_total: Annotated[int, Interval(ge=1, le=100_000)] = 256
+    reply_deadline_s: Annotated[float, Interval(ge=1, le=3600)] = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything. `overrides` is scope -> dotted key -> value, `adapters` name -> its settings."""
+
+    language: Language = Language.KO
+    data_dir: Path = Path()
+    defaults: ChannelSettings = field(default_factory=ChannelSettings)
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    personas: Mapping[str, Persona] = field(default_factory=lambda: {"default": DEFAULT_PERSONA})
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
+    adapters: Mapping[str, Any] = field(default_factory=dict)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,125 @@
+"""The inbox: messages are checked, stored, and put into lanes; wishes are carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from kogpt_bot.clock import Clock
+from kogpt_bot.config import Limits
+from kogpt_bot.conversation.settings import Language
+from kogpt_bot.conversation.trigger import PRIORITIES, Reason, decide
+from kogpt_bot.delivery.channels import ChannelBook
+from kogpt_bot.delivery.lanes import Lanes
+from kogpt_bot.delivery.notices import Notice
+from kogpt_bot.delivery.responder import Responder
+from kogpt_bot.errors import Refused
+from kogpt_bot.messages import Action, ActionKind, ActionResult, ChannelKey, Incoming, PastMessage
+from kogpt_bot.store import Store, StoredMessage, TurnPlan, TurnState
+
+log = structlog.get_logger(__name__)
+
+STREAK_MESSAGES = 100  # looked back at for bots that talk among themselves
+
+
+class MessageInbox:
+    """The core's side of the adapter port; every adapter delivers here."""
+
+    def __init__(
+        self,
+        store: Store,
+        lanes: Lanes,
+        responder: Responder,
+        book: ChannelBook,
+        limits: Limits,
+        clock: Clock,
+        draw: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._responder = responder
+        self._book = book
+        self._limits = limits
+        self._clock = clock
+        self._draw = draw
+
+    async def accept(self, message: Incoming) -> bool:
+        """Store a message and owe it an answer, if it is the bot's to answer."""
+        settings = self._book.effective(message.key).settings
+        self._check(message, settings.language)
+        persona = self._book.persona(settings.persona)
+        streak = await self._bot_streak(message.key) if message.author.is_bot else 0
+        decision = decide(
+            message, settings.trigger, persona.name, bot_streak=streak, draw=self._draw()
+        )
+        if decision.respond and not self._lanes.has_room(message.key):
+            log.warning("busy", adapter=message.key.adapter, waiting=self._lanes.waiting)
+            await self._store.record(message, self._clock.now(), None)
+            raise Refused(Notice.BUSY.text(settings.language))
+        plan = TurnPlan(decision.reason, decision.priority) if decision.respond else None
+        recorded = await self._store.record(message, self._clock.now(), plan)
+        if recorded is None:  # a second delivery: the first one is being answered
+            return False
+        if (turn := recorded[1]) is None:
+            return False
+        self._lanes.put(turn)
+        return True
+
+    def _check(self, message: Incoming, language: Language) -> None:
+        size = len(message.text.encode("utf-8", "surrogatepass"))
+        if size > self._limits.message_bytes:
+            raise Refused(Notice.TOO_LONG.text(language))
+        if not message.text.strip():
+            raise Refused(Notice.EMPTY.text(language))
+
+    async def _bot_streak(self, key: ChannelKey) -> int:
+        streak = 0
+        for past in reversed(await self._store.history(key, STREAK_MESSAGES)):
+            if not past.author.is_bot:
+                break
+            streak += 1
+        return streak
+
+    async def act(self, action: Action) -> ActionResult:
+        """Stop, regenerate, or clear."""
+        language = self._book.effective(action.key).settings.language
+        if action.kind is ActionKind.STOP:
+            stopped = self._responder.stop(action.key)
+            notice = Notice.STOPPED if stopped else Notice.NOTHING_TO_STOP
+            return ActionResult(stopped, notice.text(language))
+        if action.kind is ActionKind.REGENERATE:
+            return await self._regenerate(action, language)
+        for turn in self._lanes.drop_waiting(action.key):
+            await self._store.finish(turn, TurnState.EXPIRED, self._clock.now(), {"why": "cleared"})
+        self._responder.stop(action.key)
+        await self._store.clear(action.key)
+        return ActionResult(True, Notice.CLEARED.text(language))
+
+    async def _regenerate(self, action: Action, language: Language) -> ActionResult:
+        found = await self._store.last_replied(action.key)
+        if found is None:
+            return ActionResult(False, Notice.NOTHING_TO_REGENERATE.text(language))
+        if not self._lanes.has_room(action.key):
+            return ActionResult(False, Notice.BUSY.text(language))
+        turn, reply = found
+        await self._responder.remove(reply)
+        plan = TurnPlan(Reason.REGENERATE, PRIORITIES[Reason.REGENERATE])
+        self._lanes.put(await self._store.retract(turn, plan, self._clock.now()))
+        return ActionResult(True, Notice.REGENERATING.text(language))
+
+    async def history(self, key: ChannelKey, limit: int) -> Sequence[PastMessage]:
+        """Return the channel's last messages as people saw them."""
+        shown: list[PastMessage] = []
+        for message in await self._store.history(key, limit):
+            shown += _as_shown(message)
+        return shown[-limit:]
+
+
+def _as_shown(message: StoredMessage) -> list[PastMessage]:
+    """Return the platform messages of one stored message: a long answer was shown in parts."""
+    parts = message.parts or ((message.platform_id, message.text),)
+    return [
+        PastMessage(id_, message.author, text, message.sent_at, message.by_this_bot)
+        for id_, text in parts
+    ]

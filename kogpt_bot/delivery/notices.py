@@ -1,0 +1,39 @@
+"""What the bot says on its own account, in Korean and in English."""
+
+from __future__ import annotations
+
+import enum
+
+from kogpt_bot.conversation.settings import Language
+
+
+class Notice(enum.Enum):
+    """Each notice: Korean, English."""
+
+    EMPTY = ("메시지가 비어 있어요.", "The message is empty.")
+    TOO_LONG = (
+        "메시지가 너무 길어요. 조금 줄여서 다시 보내 주세요.",
+        "The message is too long. Please shorten it.",
+    )
+    BUSY = (
+        "지금 바빠요. 잠시 후 다시 말해 주세요.",
+        "I am busy right now. Please try again in a moment.",
+    )
+    UNAVAILABLE = (
+        "지금은 답할 수 없어요. 잠시 후 다시 말해 주세요.",
+        "I cannot answer right now. Please try again in a moment.",
+    )
+    MODEL_FAILED = (
+        "모델을 불러오지 못해서 답할 수 없어요. 관리자에게 알려 주세요.",
+        "The model could not be loaded, so I cannot answer. Please tell the owner.",
+    )
+    STOPPED = ("답을 멈췄어요.", "The answer was stopped.")
+    NOTHING_TO_STOP = ("지금은 쓰고 있는 답이 없어요.", "No answer is being written.")
+    NOTHING_TO_REGENERATE = ("다시 쓸 답이 없어요.", "There is no answer to write anew.")
+    REGENERATING = ("답을 다시 쓸게요.", "Writing the answer anew.")
+    CLEARED = ("대화를 지웠어요.", "The conversation was cleared.")
+
+    def text(self, language: Language) -> str:
+        """Return the notice in a language."""
+        korean, english = self.value
+        return korean if language is Language.KO else english
