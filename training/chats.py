@@ -24,7 +24,20 @@ PROFANE = re.compile(r"씨발|시발|ㅅㅂ|병신|좆|존나|개새|새끼|지�
 FAMILY = ["김", "이", "박", "최", "정", "강", "조", "윤", "장", "임"]
 GIVEN = ["민수", "지수", "서연", "하늘", "준호", "지민", "유진", "현우", "수빈", "도윤", "서준", "하준", "예준", "시우", "지호", "은우", "서윤", "하은", "지유", "수아", "다은", "채원", "소율", "나은", "예린", "태양", "보라", "가을", "여름", "봄", "한별", "아름", "슬기", "진주", "영희", "철수", "동수", "미나", "성민", "재현", "혜진", "경수", "상우", "정훈", "은지", "소희", "나래", "초롱", "별이", "달님"]  # fmt: skip
 NICKS = ["나", "나", "나", "나", "나", "곰돌이", "냥이", "토리", "라떼", "감자", "고구마", "초코맛쿠키", "졸린사람", "뽀로롱", "하루", "밤하늘", "별똥별", "햇살", "구름이", "콩콩이", "딸기", "망고", "밤톨", "Alex", "mina", "jun99", "K", "luna", "SeoulBoy", "kim_dev", "민수🐶", "지니✨", "🐰토끼", "하이디😊", "ㅇㅇ", "익명", "손님", "user1", "guest"]  # fmt: skip
-OTHER_BOTS = ["하루", "누리", "다솜", "미르", "아라", "새봄", "토토", "모모", "루나", "별이", "콩이", "마루"]
+OTHER_BOTS = [
+    "하루",
+    "누리",
+    "다솜",
+    "미르",
+    "아라",
+    "새봄",
+    "토토",
+    "모모",
+    "루나",
+    "별이",
+    "콩이",
+    "마루",
+]
 
 
 class ChatSource:
@@ -68,9 +81,9 @@ class ChatSource:
 
     def _dialogue(self) -> Turns:
         rng, kind = self._rng, self._rng.random()
-        if kind < 0.42 and self.own:
+        if kind < 0.22 and self.own:
             return rng.choice(self.own)
-        if kind < 0.80 or not self.pairs:
+        if kind < 0.52 or not self.pairs:
             return dialogue(rng)
         if kind < 0.96 or not self.long:
             return rng.choice(self.pairs)

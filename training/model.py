@@ -1,4 +1,4 @@
-"""The model while it is trained: GPT-J with fused projections, and its way to transformers' names."""
+"""The model in training: GPT-J with fused projections, and its way to transformers' names."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Model(nn.Module):
         return out
 
     def loss(self, tokens: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return the weighted mean loss of predicting `labels` [batch, time] (0 weight: ignored)."""
+        """Return the weighted mean loss of predicting `labels` [batch, time]; 0 ignores one."""
         hidden = self.hidden(tokens)
         weights = torch.ones_like(labels, dtype=torch.float32) if weights is None else weights
         used = weights > 0
@@ -118,7 +118,8 @@ class Model(nn.Module):
             if not isinstance(block, Block):
                 raise TypeError("a block is expected")
             name = f"transformer.h.{number}"
-            q, k, v, inner = torch.split(block.win, [width, width, width, 4 * width])
+            parts = torch.split(block.win, [width, width, width, 4 * width])  # type: ignore[no-untyped-call]
+            q, k, v, inner = parts
             out |= {
                 f"{name}.ln_1.weight": block.ln.weight,
                 f"{name}.ln_1.bias": block.ln.bias,

@@ -31,6 +31,6 @@ class Optimiser:
                 group["lr"] = full * rate
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._muon.step()
+        self._muon.step()  # type: ignore[no-untyped-call]
         self._adam.step()
         self._model.zero_grad(set_to_none=True)

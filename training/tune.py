@@ -15,9 +15,11 @@ from tqdm import tqdm
 from training.chats import ChatSource
 from training.model import Model
 from training.optimiser import Optimiser
+from training.packed import PackedText
 
 EOS = 1
 LENGTH = 256  # tokens of a sequence
+PLAIN_FIRST, PLAIN_LAST = 0.6, 0.15  # share of rows that are plain text, at first and at last
 PEOPLE = 0.2  # weight of what people say: the language is still being learned
 CHARS = 300  # of one transcript, about 200 tokens with the header
 
@@ -83,13 +85,20 @@ def tune(arguments: argparse.Namespace) -> None:
     model.load_state_dict(state["m"])
     optimiser = Optimiser(model)
     source = ChatSource(arguments.corpus, arguments.seed)
+    texts = PackedText(runs / "pretrain.bin", LENGTH, arguments.seed)
     held = [batch(ChatSource(None, 1, held_out=True), tokenizer, 8) for _ in range(2)]
     begun, limit, step, mean = time.monotonic(), arguments.minutes * 60, 0, 0.0
     with (runs / "tune.jsonl").open("w") as log, tqdm(total=int(limit), unit="s") as bar:
         while (spent := time.monotonic() - begun) < limit:
             warm = min(1.0, (step + 1) / 50)
             rate = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / limit)))
-            tokens, labels, weights = batch(source, tokenizer, arguments.rows)
+            # Fewer and fewer rows of plain text: the language first, then the manner of talking.
+            share = PLAIN_FIRST + (PLAIN_LAST - PLAIN_FIRST) * spent / limit
+            plain = round(arguments.rows * share)
+            mixed = zip(
+                texts.batch(plain), batch(source, tokenizer, arguments.rows - plain), strict=True
+            )
+            tokens, labels, weights = (torch.cat(each) for each in mixed)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = model.loss(tokens, labels, weights)
             optimiser.step(loss, rate)
@@ -99,8 +108,13 @@ def tune(arguments: argparse.Namespace) -> None:
             if step % 50 == 0:
                 with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
                     unseen = sum(float(model.loss(*each)) for each in held) / len(held)
-                row = {"step": step, "loss": round(mean, 3), "held_out": round(unseen, 3),
-                       "tokens": step * arguments.rows * LENGTH, "minutes": round(spent / 60, 1)}  # fmt: skip
+                row = {
+                    "step": step,
+                    "loss": round(mean, 3),
+                    "held_out": round(unseen, 3),
+                    "tokens": step * arguments.rows * LENGTH,
+                    "minutes": round(spent / 60, 1),
+                }
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 bar.set_postfix(loss=f"{mean:.2f}", held_out=f"{unseen:.2f}")

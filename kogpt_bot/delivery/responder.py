@@ -147,6 +147,7 @@ class _Answer:
             before_first=self._mark_sending,
         )
         self._reply: Reply | None = None
+        self._breaks = 0  # a message that kills the service each time must not do so forever
 
     async def run(self) -> None:
         """Try until it is answered, refused, or too late."""
@@ -227,7 +228,9 @@ class _Answer:
     async def _try_again(self, error: GenerationError) -> bool:
         """Wait a moment; returns whether there is time for another try."""
         pause = error.seconds if isinstance(error, GenerationBusy) else RETRY_S
-        if self._owner._clock.monotonic() + pause >= self._deadline:
+        self._breaks += isinstance(error, GenerationInterrupted)
+        late = self._owner._clock.monotonic() + pause >= self._deadline
+        if late or self._breaks >= MAX_ATTEMPTS:
             return False
         log.info("turn_tries_again", turn=self._turn.id, why=str(error))
         await self._owner._clock.sleep(pause)

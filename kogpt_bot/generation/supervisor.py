@@ -20,7 +20,7 @@ import structlog
 from kogpt_bot.clock import Clock, SystemClock
 from kogpt_bot.errors import GenerationError, GenerationUnavailable, ModelError
 from kogpt_bot.generation.client import GenerationClient
-from kogpt_bot.generation.options import FAILED_FOR_GOOD, ServiceOptions
+from kogpt_bot.generation.options import DEVICE_FAILED, FAILED_FOR_GOOD, ServiceOptions
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ HANG_S = 30.0  # no step for this long with work pending: the process hangs
 SILENT_S = 30.0  # no answer to /health for this long
 BACKOFF_FIRST_S = 0.5
 BACKOFF_CAP_S = 30.0
-BREAKER_CRASHES = 3  # in BREAKER_WINDOW_S: then a pause, since trying fast does not help
+BREAKER_CRASHES = 3  # failed starts in BREAKER_WINDOW_S: then a pause, trying fast is no help
 BREAKER_WINDOW_S = 600.0
 BREAKER_PAUSE_S = 60.0
 STOP_PATIENCE_S = 5.0
@@ -78,6 +78,7 @@ class GenerationSupervisor:
         self._stopping = asyncio.Event()
         self._crashes: deque[float] = deque(maxlen=BREAKER_CRASHES)
         self._last_words: deque[str] = deque(maxlen=5)
+        self._was_ready = False  # whether the present process has come so far
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -91,7 +92,7 @@ class GenerationSupervisor:
         try:
             backoff = BACKOFF_FIRST_S
             while not self._stopping.is_set():
-                started = self._clock.monotonic()
+                self._was_ready = False
                 code = await self._live()
                 if self._stopping.is_set():
                     break
@@ -99,9 +100,10 @@ class GenerationSupervisor:
                     await self._set(State.FAILED, self._reason(code))
                     log.error("generation_failed", reason=self.status.detail)
                     return
-                if self._clock.monotonic() - started > BREAKER_WINDOW_S:
-                    backoff = BACKOFF_FIRST_S
-                pause = self._pause(backoff)
+                # What was serving and was ended is no crash loop: it is back at once.
+                sudden = self._was_ready and code != DEVICE_FAILED
+                backoff = BACKOFF_FIRST_S if sudden else backoff
+                pause = BACKOFF_FIRST_S if sudden else self._pause(backoff)
                 self.restarts += 1
                 log.warning("generation_restarts", code=code, reason=self._reason(code), in_s=pause)
                 await self._set(State.RESTARTING, self._reason(code))
@@ -194,6 +196,7 @@ class GenerationSupervisor:
                     log.error("generation_hangs", pid=process.pid, idle_s=health.idle_s)
                     return
                 state = State.READY if health.ready else State.STARTING
+                self._was_ready = self._was_ready or health.ready
                 await self._set(state, health.loading, health.progress)
             ready = self.status.state is State.READY
             await self._clock.sleep(POLL_READY_S if ready else POLL_LOADING_S)
