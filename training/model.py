@@ -118,7 +118,7 @@ class Model(nn.Module):
             if not isinstance(block, Block):
                 raise TypeError("a block is expected")
             name = f"transformer.h.{number}"
-            parts = torch.split(block.win, [width, width, width, 4 * width])  # type: ignore[no-untyped-call]
+            parts = torch.split(block.win, [width, width, width, 4 * width])
             q, k, v, inner = parts
             out |= {
                 f"{name}.ln_1.weight": block.ln.weight,

@@ -358,8 +358,7 @@ class Engine:
             reason = FinishReason.STOP
         elif job.generated >= job.request.max_tokens:
             reason = FinishReason.LENGTH
-        if certain or scores or reason is None:
-            self._tell(job, Chunk(certain, (token,), scores))
+        self._tell(job, Chunk(certain, (token,), scores))
         if reason is not None:
             self._finish(job, reason)
 

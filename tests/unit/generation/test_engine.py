@@ -1,0 +1,255 @@
+"""The engine end to end on a random model: exact, streaming, cancellable, and hard to break."""
+
+import asyncio
+import gc
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from kogpt_bot.errors import GenerationBusy, GenerationError, GenerationRejected
+from kogpt_bot.generation.engine import Engine
+from kogpt_bot.generation.loading import LoadOptions, load
+from kogpt_bot.generation.request import FinishReason, GenerationRequest, SamplingParams
+
+GREEDY = SamplingParams(temperature=0)
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoints):
+    return load(LoadOptions(model=str(checkpoints["small"]), device="cpu", dtype="float32"))
+
+
+@pytest.fixture(scope="module")
+def oracle(checkpoints):
+    return AutoModelForCausalLM.from_pretrained(checkpoints["small"], dtype=torch.float32).eval()
+
+
+@pytest.fixture
+async def engine(loaded):
+    engine = Engine(loaded, max_sequences=4, step_tokens=32, cache_tokens=1024)
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+def prompt(length, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randint(5, 600, (length,), generator=generator).tolist())
+
+
+def request(ids, **fields):
+    return GenerationRequest("r", ids, **({"params": GREEDY, "max_tokens": 12} | fields))
+
+
+async def chunks(engine, asked):
+    return [chunk async for chunk in engine.generate(asked)]
+
+
+async def tokens(engine, asked):
+    return [each for chunk in await chunks(engine, asked) for each in chunk.token_ids]
+
+
+def wanted(oracle, ids, count):
+    made = oracle.generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+        max_new_tokens=count,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=3,
+    )
+    return made[0, len(ids) :].tolist()
+
+
+async def test_greedy_tokens_are_transformers_for_200_prompts_in_any_company(engine, oracle):
+    prompts = [prompt(1 + n * 7 % 90, n) for n in range(200)]
+    found = await asyncio.gather(
+        *(
+            tokens(engine, request(ids, max_tokens=5, ignore_eos=True, channel=str(n % 7)))
+            for n, ids in enumerate(prompts)
+        )
+    )
+    assert found == [wanted(oracle, ids, 5) for ids in prompts]
+
+
+async def test_a_history_that_grows_is_computed_once(engine, oracle):
+    ids = prompt(60)
+    first = await tokens(engine, request(ids, ignore_eos=True))
+    before = engine.stats()
+    grown = (*ids, *first, *prompt(9, 5))
+    assert await tokens(engine, request(grown, ignore_eos=True)) == wanted(oracle, grown, 12)
+    after = engine.stats()
+    assert after.reused - before.reused == 60 + 11
+    assert after.prefilled - before.prefilled == len(grown) - 71
+
+
+async def test_a_seed_gives_the_same_text_alone_and_in_company(engine):
+    asked = request(prompt(20), params=SamplingParams(seed=11, top_p=0.9), ignore_eos=True)
+    alone = await tokens(engine, asked)
+    others = [
+        tokens(engine, request(prompt(n * 9 + 1, n), params=SamplingParams(seed=n)))
+        for n in range(6)
+    ]
+    together = await asyncio.gather(tokens(engine, asked), *others)
+    assert together[0] == alone
+    other = request(prompt(20), params=SamplingParams(seed=12, top_p=0.9), ignore_eos=True)
+    assert await tokens(engine, other) != alone
+
+
+async def test_the_last_chunk_says_how_it_ended(engine):
+    found = await chunks(engine, request(prompt(9), max_tokens=3, ignore_eos=True))
+    assert [chunk.finish_reason for chunk in found[:-1]] == [None] * (len(found) - 1)
+    last = found[-1]
+    assert (last.finish_reason, last.prompt_tokens, last.completion_tokens) == (
+        FinishReason.LENGTH,
+        9,
+        3,
+    )
+    again = request(prompt(9), params=SamplingParams(), max_tokens=3)
+    assert (await chunks(engine, again))[-1].seed is not None
+
+
+async def test_the_end_token_stops_and_shows_no_text(loaded, engine):
+    ids = prompt(10)
+    first = (await tokens(engine, request(ids, max_tokens=4, ignore_eos=True)))[3]
+    ended = Engine(loaded, cache_tokens=1024)
+    object.__setattr__(ended, "info", type(loaded.info)(**{
+        **{name: getattr(loaded.info, name) for name in loaded.info.__slots__},
+        "eos_token_id": first,
+    }))  # fmt: skip
+    await ended.start()
+    found = await chunks(ended, request(ids, max_tokens=50))
+    await ended.close()
+    assert found[-1].finish_reason is FinishReason.STOP
+    assert found[-1].completion_tokens <= 4
+
+
+async def test_a_stop_string_ends_the_text_before_it(engine):
+    text = "".join([c.text for c in await chunks(engine, request(prompt(5), max_tokens=60))])
+    stop = text[8:11]
+    found = await chunks(engine, request(prompt(5), max_tokens=60, stop=(stop,)))
+    assert "".join(c.text for c in found) == text[: text.index(stop)]
+    assert found[-1].finish_reason is FinishReason.STOP
+
+
+async def test_generation_ends_at_the_models_context(engine):
+    found = await chunks(engine, request(prompt(250), max_tokens=999, ignore_eos=True))
+    assert found[-1].completion_tokens == 6
+    assert found[-1].finish_reason is FinishReason.LENGTH
+
+
+async def test_log_probabilities_are_the_models_own(engine, oracle):
+    ids = prompt(12)
+    asked = request(ids, max_tokens=2, logprobs=3, echo=True, ignore_eos=True)
+    scores = [score for chunk in await chunks(engine, asked) for score in chunk.logprobs]
+    generated = [score.token_id for score in scores[12:]]
+    with torch.no_grad():
+        logs = oracle(torch.tensor([[*ids, *generated]])).logits[0].log_softmax(-1)
+    assert scores[0].logprob is None
+    for position, score in enumerate(scores[1:]):
+        assert score.logprob == pytest.approx(float(logs[position, score.token_id]), abs=1e-3)
+        best = logs[position].topk(3).values.tolist()
+        assert [value for _, value in score.top] == pytest.approx(best, abs=1e-3)
+
+
+async def test_a_prompt_can_be_scored_without_generating(engine):
+    found = await chunks(engine, request(prompt(5), max_tokens=0, logprobs=0, echo=True))
+    assert sum(len(chunk.logprobs) for chunk in found) == 5
+    assert found[-1].completion_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [((), "allowed: 1 to 256"), (prompt(257), "257 tokens"), ((5, 600), "600; allowed: 0 to 599")],
+)
+async def test_what_the_model_cannot_serve_is_refused(engine, ids, message):
+    with pytest.raises(GenerationRejected, match=message):
+        await chunks(engine, request(ids))
+
+
+async def test_a_cancelled_request_frees_its_cache(engine):
+    stream = engine.generate(request(prompt(30), max_tokens=200, ignore_eos=True))
+    await anext(stream)
+    assert engine.stats().running == 1
+    await stream.aclose()
+    async with asyncio.timeout(5):
+        while engine.stats().running:
+            await asyncio.sleep(0.005)
+    assert engine._pool.active_tokens == 0
+
+
+async def test_waiting_requests_can_be_cancelled_too(engine):
+    streams = [
+        asyncio.create_task(chunks(engine, request(prompt(100, n), max_tokens=100)))
+        for n in range(12)
+    ]
+    await asyncio.sleep(0.05)
+    for stream in streams:
+        stream.cancel()
+    await asyncio.gather(*streams, return_exceptions=True)
+    async with asyncio.timeout(5):
+        while (now := engine.stats()).running or now.waiting:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_full_queue_says_busy(loaded):
+    engine = Engine(loaded, max_sequences=1, cache_tokens=300)
+    engine._scheduler._max_waiting = 3
+    await engine.start()
+    results = await asyncio.gather(
+        *(chunks(engine, request(prompt(50, n), channel=str(n))) for n in range(8)),
+        return_exceptions=True,
+    )
+    await engine.close()
+    assert any(isinstance(each, GenerationBusy) for each in results)
+    assert any(isinstance(each, list) for each in results)
+
+
+async def test_a_failing_step_fails_its_own_requests_only(engine, monkeypatch):
+    forward = engine._model.forward
+    failures = [RuntimeError("a fault in the kernel")]
+
+    def broken(*arguments):
+        if failures:
+            raise failures.pop()
+        return forward(*arguments)
+
+    monkeypatch.setattr(engine._model, "forward", broken)
+    with pytest.raises(GenerationError, match="a fault in the kernel"):
+        await chunks(engine, request(prompt(5)))
+    assert len(await tokens(engine, request(prompt(5), ignore_eos=True))) == 12
+
+
+async def test_a_row_of_nan_fails_alone(engine, monkeypatch):
+    forward = engine._model.forward
+
+    def poisoned(ids, positions, segments):
+        logits = forward(ids, positions, segments).clone()
+        at = 0
+        for segment in segments:
+            if segment.cache.keys[0].shape[1] == 33:  # the request of 30 + 3 tokens
+                logits[at : at + segment.want] = float("nan")
+            at += segment.want
+        return logits
+
+    monkeypatch.setattr(engine._model, "forward", poisoned)
+    sick = chunks(engine, request(prompt(30), max_tokens=3))
+    well = tokens(engine, request(prompt(8), ignore_eos=True))
+    results = await asyncio.gather(sick, well, return_exceptions=True)
+    assert isinstance(results[0], GenerationError)
+    assert "NaN" in str(results[0])
+    assert len(results[1]) == 12
+
+
+async def test_text_of_people_cannot_hold_special_tokens(engine):
+    assert 1 not in engine.encode("[EOS] 안녕 [BOS]")
+    assert engine.decode(engine.encode("[EOS] 안녕")) == "[EOS] 안녕"
+
+
+async def test_finished_requests_leave_nothing_behind(engine):
+    for number in range(30):
+        await chunks(engine, request(prompt(20, number), max_tokens=4, channel=str(number)))
+    gc.collect()
+    assert len(engine._caches) == len(engine._pool._idle)
+    assert engine.stats().cache_tokens <= 1024
