@@ -67,7 +67,7 @@ class CompletionRequest(BaseModel):
     @field_validator("prompt")
     @classmethod
     def _prompts(cls, value: Any) -> Any:
-        if isinstance(value, list) and not value:
+        if isinstance(value, list) and (not value or [] in value):
             raise ValueError("allowed: a string, token ids, or a list of either; not empty")
         if isinstance(value, list) and not isinstance(value[0], int) and len(value) > MAX_PROMPTS:
             raise ValueError(f"allowed: at most {MAX_PROMPTS} prompts at once")

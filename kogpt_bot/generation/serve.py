@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -70,6 +71,19 @@ def unix_listener(path: str) -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """A server that ends by a signal as by a wish: with exit status 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none; `serve` has its own handlers."""
+        yield
+
+    def end(self) -> None:
+        """End when what is being answered is done, but soon."""
+        self.should_exit = True
+
+
 async def serve(
     options: ServiceOptions,
     listener: socket.socket,
@@ -88,7 +102,10 @@ async def serve(
         timeout_graceful_shutdown=3,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.end)
     loading = asyncio.create_task(_load(options, service, report))
     watching = asyncio.create_task(_watch_parent(parent, server))
     serving = asyncio.create_task(server.serve([listener]))
