@@ -15,6 +15,7 @@ from kogpt_bot.conversation.tokens import TokenCodec
 
 MAX_STOPS = 16  # the people who spoke last; a server may refuse more
 CUT_MARK = " … "
+MAX_CHARS = 65_536  # of a message that is shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,9 @@ def _longest(text: str, fits: Callable[[str], bool]) -> str:
 
     Graphemes stay whole; the empty text where nothing fits.
     """
-    graphemes = regex.findall(r"\X", text[:65_536])  # a bound for the work, far above any budget
+    if len(text) > MAX_CHARS:  # a bound for the work, far above any budget
+        text = text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
+    graphemes = regex.findall(r"\X", text)
 
     def shortened(count: int) -> str:
         if count >= len(graphemes):

@@ -3,44 +3,16 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTJConfig, GPTJForCausalLM
+
+from tests.fakes.tokenizer import make_tokenizer
 
 torch.set_num_threads(1)
 
-SPECIAL = ["[BOS]", "[EOS]", "[UNK]", "[PAD]", "[MASK]"]
 SMALL = {"n_embd": 64, "n_layer": 3, "n_head": 4, "rotary_dim": 8}
 # KoGPT's proportions scaled down: head size 256, rotary 64, untied.
 KOGPT_LIKE = {"n_embd": 512, "n_layer": 2, "n_head": 2, "rotary_dim": 64}
 TIED = {"n_embd": 48, "n_layer": 2, "n_head": 3, "rotary_dim": 16, "tie_word_embeddings": True}
-
-TEXT = [
-    "안녕하세요 반가워요 오늘 날씨가 참 좋네요",
-    "민수: 오늘 뭐 먹을까?\n코코: 김치찌개 어때요? 든든하고 맛있어요!",
-    "넌 누구야? 저는 코코예요. 사람들과 이야기하는 챗봇이에요.",
-    "고마워요 미안해요 사랑해요 힘내요 잘 자요",
-    "The quick brown fox jumps over the lazy dog. 0123456789",
-]
-
-
-def make_tokenizer(vocabulary=600):
-    """Return a byte-level BPE with KoGPT's special tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"\n"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXT * 20, trainer)
-    return tokenizer
 
 
 def make_model(*, vocab_size=600, n_positions=256, seed=0, **shape):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kogpt_bot.generation.text import UNFINISHED, StopBuffer, TextStream
-from tests.fakes.checkpoints import make_tokenizer
+from tests.fakes.tokenizer import make_tokenizer
 
 TOKENIZER = make_tokenizer()
 korean = st.text(alphabet=st.sampled_from("안녕하세요 반가워\n😀👩‍💻ㅋㅠabc!각힣"), max_size=40)
