@@ -119,9 +119,12 @@ class _Reading:
         personas = self._personas(value.get("personas"))
         language = self._scalar(value, "language", Language, Language.KO)
         defaults = check_section(value.get("defaults"), ChannelSettings, ("defaults",), self.fault)
-        if "language" not in (value.get("defaults") or {}):
+        own = value.get("defaults")
+        own = own if isinstance(own, dict) else {}
+        if "language" not in own:
             defaults = replace(defaults, language=language)
-        self._known_persona(defaults.persona, ("defaults", "persona"), personas)
+        if isinstance(persona := own.get("persona"), str):
+            self._known_persona(persona, ("defaults", "persona"), personas)
         data_dir = self._scalar(value, "data_dir", str | None, None)
         return Settings(
             language=language,

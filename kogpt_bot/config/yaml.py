@@ -144,7 +144,7 @@ def _scalar(node: Node, path: Path, document: Document, place: Mark) -> Any:
     if kind in ("int", "float"):
         return float(text)
     document.faults.append((place, dotted(path), f"the tag {node.tag} is not allowed"))
-    return None
+    return text
 
 
 def dotted(path: Path) -> str:
