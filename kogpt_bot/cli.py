@@ -52,7 +52,9 @@ def main() -> None:
     except KogptBotError as error:
         if debug:
             raise
-        typer.echo(f"error: {error}" if "\n" not in str(error) else str(error), err=True)
+        # A configuration error begins with its place, for editors that jump to it.
+        prefix = "" if isinstance(error, ConfigurationError) else "error: "
+        typer.echo(f"{prefix}{error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,154 @@
+"""The chat page in a real browser, with the bundled model."""
+
+import asyncio
+import shutil
+
+import pytest
+
+from kogpt_bot import app, config
+from kogpt_bot.generation.checkpoint import MINI
+
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium"),
+    pytest.mark.skipif(not (MINI / "model.safetensors").is_file(), reason="no bundled weights"),
+]
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
+    "--disable-component-update", "--no-first-run", "--disable-quic",
+]  # fmt: skip
+
+
+@pytest.fixture
+async def url(tmp_path):
+    """Run the daemon in this process, on any free port."""
+    path = tmp_path / "c.yaml"
+    path.write_text(f"adapters: {{web: {{port: 0}}}}\ndata_dir: '{tmp_path}'\n")
+    settings = config.load(path)
+    adapters = app.make_adapters(settings)
+    stop = asyncio.Event()
+    task = asyncio.create_task(app.run(settings, adapters, stop))
+    async with asyncio.timeout(20):
+        while adapters["web"].url.endswith(":0"):
+            await asyncio.sleep(0.02)
+    yield adapters["web"].url
+    stop.set()
+    await asyncio.wait_for(task, 20)
+
+
+@pytest.fixture
+async def page(url):
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page(viewport={"width": 1000, "height": 640})
+        page.complaints = []
+        page.on("console", lambda m: m.type == "error" and page.complaints.append(m.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        await page.goto(url)
+        yield page
+        assert page.complaints == []
+        await browser.close()
+
+
+async def say(page, text):
+    """Type a message; return the lengths that the answer had while it grew, and its text."""
+    await page.evaluate(
+        """() => {
+            window.seen = [];
+            new MutationObserver(() => {
+                const last = [...document.querySelectorAll(".message.bot .bubble")].at(-1);
+                if (last) window.seen.push(last.textContent.length);
+            }).observe(document.getElementById("messages"), {subtree: true, childList: true, characterData: true});
+        }"""
+    )
+    before = await page.locator(".message.bot").count()
+    await page.fill("#text", text)
+    await page.keyboard.press("Enter")
+    await page.locator(".message.bot").nth(before).wait_for(timeout=60_000)
+    await page.locator(".message.bot .again").wait_for(timeout=60_000)
+    answer = await page.locator(".message.bot .bubble").nth(before).text_content()
+    return await page.evaluate("window.seen"), answer
+
+
+async def test_three_turns_are_answered_and_streamed(page):
+    streamed = []
+    for text in ("안녕, 뭐 해?", "나 오늘 김치찌개 먹었어", "고마워!"):
+        seen, answer = await say(page, text)
+        assert any("가" <= letter <= "힣" for letter in answer)
+        streamed.append(len({length for length in seen if length}))
+    assert max(streamed) >= 2  # an answer was seen growing
+    assert await page.locator(".message.mine").count() == 3
+    await page.reload()
+    await page.locator(".message.bot").nth(2).wait_for()
+    assert await page.locator(".message").count() == 6
+
+
+async def test_markup_is_shown_as_it_is(page):
+    await say(page, "<img src=x onerror=alert(1)> **굵게**")
+    assert (
+        await page.locator(".message.mine .bubble").text_content()
+        == "<img src=x onerror=alert(1)> **굵게**"
+    )
+    assert await page.locator("#messages img").count() == 0
+
+
+async def test_speakers_rooms_language_regenerate_and_clear(page):
+    await say(page, "안녕")
+    await page.fill("#new-speaker", "지수✨")
+    await page.keyboard.press("Enter")
+    await say(page, "나도 안녕")
+    who = await page.locator(".message:not(.bot) .who").all_text_contents()
+    assert who == ["나", "지수✨"]
+    await page.click(".again")
+    await page.locator(".message.bot .again").wait_for(timeout=60_000)
+    assert await page.locator(".message.bot").count() == 2
+    await page.fill("#new-room", "둘째 방")
+    await page.keyboard.press("Enter")
+    await page.locator(".empty").wait_for()
+    assert await page.locator(".message").count() == 0
+    await page.locator("#rooms button", has_text="첫 번째 방").click()
+    await page.locator(".message.bot").nth(1).wait_for()
+    await page.select_option("#language", "en")
+    assert await page.locator("#send").text_content() == "Send"
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.click("#clear")
+    await page.locator(".empty").wait_for()
+
+
+async def test_only_when_called(page):
+    await page.check("#called")
+    await page.fill("#text", "나는 떡볶이가 좋아")
+    await page.keyboard.press("Enter")
+    await page.locator(".message.mine").wait_for()
+    await say(page, "코코야 안녕!")
+    assert await page.locator(".message.bot").count() == 1
+
+
+async def test_a_phone(page):
+    await page.set_viewport_size({"width": 360, "height": 640})
+    await say(page, "안녕")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert not await page.locator("#side").is_visible()
+    await page.click("#menu")
+    assert await page.locator("#side").is_visible()
+
+
+async def test_what_is_too_long_is_said_and_not_lost(page):
+    text = "가" * 5000
+    await page.fill("#text", text)
+    await page.keyboard.press("Enter")
+    await page.locator("#notice").wait_for(state="visible")
+    assert "너무 길어요" in await page.locator("#notice").text_content()
+    assert await page.input_value("#text") == text
+    page.complaints.clear()  # the browser reports the refusal's status itself
