@@ -137,7 +137,8 @@ class _Api:
                 yield _sse(room.snapshot())
                 while True:
                     try:
-                        event = await asyncio.wait_for(watcher.next(), HEARTBEAT_S)
+                        async with asyncio.timeout(HEARTBEAT_S):
+                            event = await watcher.next()
                     except TimeoutError:
                         yield ": still here\n\n"
                         continue

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import signal
 import sys
 
 from kogpt_bot.errors import KogptBotError
@@ -11,10 +13,19 @@ from kogpt_bot.generation.options import ServiceOptions
 from kogpt_bot.generation.serve import serve, unix_listener
 from kogpt_bot.ops import logging as logs
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent() -> None:
+    """Let Linux end this process with its parent, also when nothing here runs any more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
 
 def main(arguments: list[str]) -> int:
     """Serve on a Unix socket; the last line on standard error says why it ended, if it failed."""
     path, parent, options = arguments
+    die_with_parent()
     logs.configure(os.environ.get("KOGPT_BOT_LOG_LEVEL", "INFO"), "json")
     try:
         asyncio.run(

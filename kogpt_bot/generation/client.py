@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
-from httpx_sse import SSEError, aconnect_sse
+from httpx_sse import EventSource, ServerSentEvent, SSEError, aconnect_sse
 
 from kogpt_bot.errors import (
     GenerationBusy,
@@ -21,8 +22,20 @@ from kogpt_bot.errors import (
 from kogpt_bot.generation.request import SamplingParams
 
 CONNECT_S = 5.0
-SILENCE_S = 60.0  # between two pieces of a stream; a long prompt on a CPU takes a while to read
+FIRST_S = 300.0  # until the first piece: a queue, and a long prompt read by a large model on a CPU
+SILENCE_S = 60.0  # between two pieces
+KEEPALIVE_S = 2.0  # under uvicorn's 5 s, so that no request meets the end of its connection
 DEFAULT_RETRY_S = 1.0
+
+# Statuses that speak of the moment and not of the request. Others: 5xx failed, 4xx is refused.
+STATUSES: dict[int, type[GenerationError]] = {
+    408: GenerationUnavailable,
+    425: GenerationUnavailable,
+    429: GenerationBusy,
+    502: GenerationUnavailable,
+    503: GenerationUnavailable,
+    504: GenerationUnavailable,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +86,22 @@ class GenerationClient:
     Every method raises the subclasses of GenerationError and nothing else.
     """
 
-    def __init__(self, base_url: str, *, uds: str | None = None, api_key: str = "") -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        uds: str | None = None,
+        api_key: str = "",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._http = httpx.AsyncClient(
             base_url=base_url,
-            transport=httpx.AsyncHTTPTransport(uds=uds) if uds else None,
+            transport=transport or (httpx.AsyncHTTPTransport(uds=uds) if uds else None),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
-            limits=httpx.Limits(max_connections=300, max_keepalive_connections=20),
+            timeout=httpx.Timeout(FIRST_S, connect=CONNECT_S),
+            limits=httpx.Limits(
+                max_connections=300, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_S
+            ),
             trust_env=uds is None,
         )
 
@@ -89,21 +111,20 @@ class GenerationClient:
 
     async def stream(self, completion: Completion) -> AsyncGenerator[Delta, None]:
         """Stream a continuation; closing the generator cancels it at the service."""
-        headers = {"x-session-id": completion.session} if completion.session else {}
-        body = _body(completion)
+        body, headers = _body(completion), _headers(completion)
         ended = False
         async with (
-            _translated(),
+            self._translated(),
             aconnect_sse(
                 self._http, "POST", "/v1/completions", json=body, headers=headers
             ) as source,
         ):
             await _check(source.response)
-            async with aclosing(source.aiter_sse()) as events:
+            async with aclosing(_events(source)) as events:
                 async for event in events:
                     if event.data == "[DONE]":
-                        return
-                    delta = _delta(event.json())
+                        break
+                    delta = _delta(event)
                     ended = ended or bool(delta.finish_reason)
                     yield delta
         if not ended:
@@ -111,69 +132,112 @@ class GenerationClient:
 
     async def model(self) -> ServedModel:
         """Return the (first) model that is served."""
-        card = (await self._get("/v1/models")).json()["data"][0]
-        return ServedModel(str(card["id"]), card.get("max_model_len"))
+        async with self._translated():
+            answer = await self._http.get("/v1/models")
+            await _check(answer)
+        with _understood("/v1/models"):
+            card = answer.json()["data"][0]
+            length = card.get("max_model_len")
+            return ServedModel(str(card["id"]), None if length is None else int(length))
 
     async def tokenizer_json(self) -> bytes | None:
         """Return the serving model's own tokenizer; None from a service that does not give it."""
-        try:
-            return (await self._get("/tokenizer.json")).content
-        except GenerationRejected:
-            return None
+        async with self._translated():
+            answer = await self._http.get("/tokenizer.json")
+            if answer.status_code == 404:
+                return None
+            await _check(answer)
+            return answer.content
 
     async def health(self) -> Health:
         """Return whether the service can answer."""
-        async with _translated():
+        async with self._translated():
             answer = await self._http.get("/health", timeout=CONNECT_S)
-            try:
-                body = answer.json()
-            except ValueError:
-                body = {}  # vLLM answers with an empty body
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None  # vLLM answers with an empty body
         if not isinstance(body, dict) or "ready" not in body:
             return Health(ready=answer.is_success)
-        return Health(
-            ready=bool(body["ready"]),
-            loading=str(body.get("loading") or ""),
-            progress=float(body.get("progress", 1.0)),
-            running=int(body.get("running", 0)),
-            waiting=int(body.get("waiting", 0)),
-            idle_s=float(body.get("idle_s", 0.0)),
-        )
+        with _understood("/health"):
+            return Health(
+                ready=bool(body["ready"]),
+                loading=str(body.get("loading") or ""),
+                progress=float(body.get("progress", 1.0)),
+                running=int(body.get("running", 0)),
+                waiting=int(body.get("waiting", 0)),
+                idle_s=float(body.get("idle_s", 0.0)),
+            )
 
-    async def _get(self, path: str) -> httpx.Response:
-        async with _translated():
-            answer = await self._http.get(path)
-            await _check(answer)
-            return answer
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """Turn what httpx raises into our errors."""
+        if self._http.is_closed:
+            raise GenerationUnavailable("the connection to the generation service is closed")
+        try:
+            yield
+        except tuple(foreign for foreign, _ in TRANSLATION) as error:
+            ours = next(ours for foreign, ours in TRANSLATION if isinstance(error, foreign))
+            raise ours(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+
+
+async def _events(source: EventSource) -> AsyncGenerator[ServerSentEvent, None]:
+    """Give the events; `FIRST_S` was for the headers, from then on none may be late."""
+    async with aclosing(source.aiter_sse()) as events:
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    event = await anext(events, None)
+            except TimeoutError as error:
+                raise GenerationInterrupted(f"no text for {SILENCE_S:g} s") from error
+            if event is None:
+                return
+            yield event
+
+
+def _headers(completion: Completion) -> dict[str, str]:
+    headers = {}
+    if completion.session:
+        headers["x-session-id"] = completion.session
+    if completion.priority:
+        headers["x-priority"] = str(completion.priority)
+    return headers
 
 
 def _body(completion: Completion) -> dict[str, Any]:
     """Return the request's JSON; neutral values are left out, so that any service takes it."""
     neutral = asdict(SamplingParams())
-    extras = {k: v for k, v in asdict(completion.params).items() if v != neutral[k]}
-    if completion.priority:
-        extras["priority"] = completion.priority
     prompt = completion.prompt
     return {
-        "model": completion.model or None,
+        **({"model": completion.model} if completion.model else {}),
         "prompt": prompt if isinstance(prompt, str) else list(prompt),
         "max_tokens": completion.max_tokens,
         "temperature": completion.params.temperature,
         "stream": True,
         **({"stop": list(completion.stop)} if completion.stop else {}),
-        **extras,
+        **{k: v for k, v in asdict(completion.params).items() if v != neutral[k]},
     }
 
 
-def _delta(event: dict[str, Any]) -> Delta:
-    if "error" in event:
-        raise GenerationError(str(event["error"].get("message", "the service failed")))
-    choices = event.get("choices") or [{}]
-    return Delta(
-        str(choices[0].get("text") or ""),
-        str(choices[0].get("finish_reason") or ""),
-        event.get("seed"),
-    )
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Turn what a strange answer causes into an error of ours."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise GenerationInterrupted(f"{what}: not the answer of an OpenAI service") from error
+
+
+def _delta(event: ServerSentEvent) -> Delta:
+    with _understood("/v1/completions"):
+        body = event.json()
+        failed = body.get("error")
+        if failed is None:
+            first = (body.get("choices") or [{}])[0]
+            text, reason = first.get("text") or "", first.get("finish_reason") or ""
+            return Delta(str(text), str(reason), body.get("seed"))
+        message = failed["message"] if isinstance(failed, dict) else failed
+    raise GenerationError(str(message))
 
 
 async def _check(answer: httpx.Response) -> None:
@@ -181,24 +245,23 @@ async def _check(answer: httpx.Response) -> None:
     if answer.is_success:
         return
     await answer.aread()
+    status = answer.status_code
     try:
         message = str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = f"status {answer.status_code}"
-    if answer.status_code == 429:
+    except (ValueError, LookupError, TypeError):
+        message = f"{answer.url.path}: status {status}"
+    kind = STATUSES.get(status, GenerationError if status >= 500 else GenerationRejected)
+    if kind is GenerationBusy:
         raise GenerationBusy(_seconds(answer.headers.get("retry-after")))
-    if answer.status_code in (502, 503, 504):
-        raise GenerationUnavailable(message)
-    if answer.status_code >= 500:
-        raise GenerationError(message)
-    raise GenerationRejected(message)
+    raise kind(message)
 
 
 def _seconds(header: str | None) -> float:
     try:
-        return min(max(float(header or DEFAULT_RETRY_S), 0.0), SILENCE_S)
+        seconds = float(header or DEFAULT_RETRY_S)
     except ValueError:  # a date: HTTP allows it, nobody sends it
         return DEFAULT_RETRY_S
+    return min(max(seconds, 0.0), SILENCE_S) if math.isfinite(seconds) else DEFAULT_RETRY_S
 
 
 # The first class that fits decides; a test checks that every class of httpx is covered.
@@ -207,21 +270,9 @@ TRANSLATION: tuple[tuple[type[Exception], type[GenerationError]], ...] = (
     (httpx.ConnectTimeout, GenerationUnavailable),
     (httpx.PoolTimeout, GenerationUnavailable),
     (httpx.UnsupportedProtocol, GenerationRejected),
-    (httpx.TransportError, GenerationInterrupted),
-    (httpx.InvalidURL, GenerationRejected),
     (httpx.HTTPError, GenerationInterrupted),
+    (httpx.InvalidURL, GenerationRejected),
+    (httpx.CookieConflict, GenerationRejected),
     (httpx.StreamError, GenerationInterrupted),
     (SSEError, GenerationInterrupted),
-    (json.JSONDecodeError, GenerationInterrupted),
-    (KeyError, GenerationInterrupted),
 )
-
-
-@asynccontextmanager
-async def _translated() -> AsyncGenerator[None, None]:
-    """Turn what httpx raises into our errors."""
-    try:
-        yield
-    except tuple(foreign for foreign, _ in TRANSLATION) as error:
-        ours = next(ours for foreign, ours in TRANSLATION if isinstance(error, foreign))
-        raise ours(f"{type(error).__name__}: {error}".rstrip(": ")) from error

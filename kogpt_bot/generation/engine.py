@@ -176,6 +176,8 @@ class Engine:
         finally:
             with self._lock:
                 job.cancelled = True
+                if job not in self._scheduler.running:
+                    self._scheduler.remove(job)
             self._work.set()
 
     def _job(self, request: GenerationRequest) -> Job:

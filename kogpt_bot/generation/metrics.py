@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from kogpt_bot.generation.engine_port import EnginePort
+
 Metric = CounterMetricFamily | GaugeMetricFamily
 
 
 class _EngineFigures(Collector):
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: EnginePort | None) -> None:
         self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
@@ -41,7 +42,7 @@ class _EngineFigures(Collector):
             yield CounterMetricFamily(f"kogpt_{name}", help_, value)
 
 
-def render(engine: Any) -> bytes:
+def render(engine: EnginePort | None) -> bytes:
     """Return the figures in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_EngineFigures(engine))

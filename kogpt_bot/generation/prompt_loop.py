@@ -29,25 +29,24 @@ def run(options: ServiceOptions) -> None:
         ),
         progress=progress_bar() if sys.stderr.isatty() else None,
     )
-    try:
-        asyncio.run(_loop(engine))
-    except (EOFError, KeyboardInterrupt):
-        print()  # noqa: T201
+    # The questions are asked outside of the event loop, so that Ctrl-C ends them at once.
+    with asyncio.Runner() as runner:
+        runner.run(engine.start())
+        try:
+            while True:
+                runner.run(_continue(engine, *_questions(engine.info.context_length)))
+        except (EOFError, KeyboardInterrupt):
+            print()  # noqa: T201
+        finally:
+            runner.run(engine.close())
 
 
-async def _loop(engine: Engine) -> None:
-    context = engine.info.context_length
-    await engine.start()
-    try:
-        while True:
-            prompt = await asyncio.to_thread(_ask_prompt)
-            temperature = await asyncio.to_thread(_ask, "temperature(0.8)> ", float, 0.8, 0.0, 5.0)
-            longest = await asyncio.to_thread(
-                _ask, "max_length(128)> ", int, min(128, context), 1, context
-            )
-            await _continue(engine, prompt, temperature, longest)
-    finally:
-        await engine.close()
+def _questions(context: int) -> tuple[str, float, int]:
+    return (
+        _ask_prompt(),
+        _ask("temperature(0.8)> ", float, 0.8, 0.0, 5.0),
+        _ask("max_length(128)> ", int, min(128, context), 1, context),
+    )
 
 
 async def _continue(engine: Engine, prompt: str, temperature: float, longest: int) -> None:
@@ -71,7 +70,8 @@ async def _continue(engine: Engine, prompt: str, temperature: float, longest: in
 
 def _ask_prompt() -> str:
     while True:
-        if text := input("prompt> "):
+        # Bytes that are not UTF-8 come as lone surrogates, which no tokenizer takes.
+        if text := input("prompt> ").encode(errors="replace").decode():
             return text
 
 

@@ -8,10 +8,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 import uvicorn
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Report = Callable[[str, float], None]
+T = TypeVar("T")
 PARENT_CHECK_S = 1.0
 
 
@@ -141,7 +144,7 @@ async def _load(options: ServiceOptions, service: Service, report: Report | None
         return Engine.load(chosen, max_sequences=options.max_sequences, progress=progress)
 
     try:
-        engine = await asyncio.to_thread(load)
+        engine = await _in_daemon_thread(load)
     except ImportError as error:
         raise ModelError(
             f"{error.name or error} is not installed; pip install 'kogpt-bot[engine]'"
@@ -150,6 +153,32 @@ async def _load(options: ServiceOptions, service: Service, report: Report | None
     service.engine = engine
     info = engine.info
     log.info("model_ready", model=info.name, device=info.device, dtype=info.dtype)
+
+
+async def _in_daemon_thread(work: Callable[[], T]) -> T:
+    """Return what `work` returns; unlike to_thread, it does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(settled: Future[T]) -> None:
+        if future.cancelled():
+            return
+        if (error := settled.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(settled.result())
+
+    def run() -> None:
+        done: Future[T] = Future()
+        try:
+            done.set_result(work())
+        except Exception as error:  # noqa: BLE001  # raised again where it is awaited
+            done.set_exception(error)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, done)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await future
 
 
 async def _watch_parent(parent: int | None, server: uvicorn.Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 from kogpt_bot.conversation.chat_template import ChatTemplate
@@ -85,8 +86,9 @@ class ServedModelSource:
             model=self._known.name if self._known else "",
         )
         try:
-            async for delta in self._client.stream(completion):
-                yield Piece(delta.text, delta.finish_reason)
+            async with aclosing(self._client.stream(completion)) as deltas:
+                async for delta in deltas:
+                    yield Piece(delta.text, delta.finish_reason)
         except GenerationUnavailable:
             self._known = None  # whatever comes back may be another model
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import json
+import logging
 import os
 import shutil
 import signal
@@ -26,14 +28,23 @@ log = structlog.get_logger(__name__)
 
 POLL_LOADING_S = 0.1
 POLL_READY_S = 1.0
-HANG_S = 30.0  # no step for this long with work pending: the process hangs
+HANG_S = 30.0  # work pending and no step for this long: the process hangs
 SILENT_S = 30.0  # no answer to /health for this long
+SILENT_LOADING_S = 300.0  # the same while it loads: native code may hold everything up
+MAX_PATH_BYTES = 100  # a path of a Unix socket has 107 at most
 BACKOFF_FIRST_S = 0.5
 BACKOFF_CAP_S = 30.0
 BREAKER_CRASHES = 3  # failed starts in BREAKER_WINDOW_S: then a pause, trying fast is no help
 BREAKER_WINDOW_S = 600.0
 BREAKER_PAUSE_S = 60.0
 STOP_PATIENCE_S = 5.0
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.ERROR,
+}
 
 
 class State(enum.StrEnum):
@@ -68,8 +79,7 @@ class GenerationSupervisor:
         self._options = options
         self._clock = clock or SystemClock()
         self._command = command
-        # A path of a Unix socket has 107 bytes at most, so it stands in a short folder of its own.
-        self._folder = Path(tempfile.mkdtemp(prefix="kogpt-bot-"))
+        self._folder = _private_folder()
         self._path = str(self._folder / "generation.sock")
         self.client = GenerationClient("http://generation", uds=self._path)
         self.status = Status(State.STARTING)
@@ -127,7 +137,8 @@ class GenerationSupervisor:
 
         async with self._changed:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait_for(decided), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait_for(decided)
         if self.status.state is State.FAILED:
             raise ModelError(self.status.detail)
         if self.status.state is not State.READY:
@@ -181,18 +192,25 @@ class GenerationSupervisor:
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Return when the process hangs; until then keep `status` true."""
         answered = self._clock.monotonic()
+        busy_since: float | None = None
         while True:
             now = self._clock.monotonic()
+            patience = SILENT_S if self.status.state is State.READY else SILENT_LOADING_S
             try:
-                health = await asyncio.wait_for(self.client.health(), SILENT_S)
+                # Not wait_for: in Python 3.11 it loses a cancellation that comes with the answer,
+                # as it does when the process ends.
+                async with asyncio.timeout(SILENT_S):
+                    health = await self.client.health()
             except (GenerationError, TimeoutError):
-                if now - answered > SILENT_S and self.status.state is State.READY:
+                if now - answered > patience:
                     log.warning("generation_silent", pid=process.pid)
                     return
             else:
                 answered = now
-                busy = health.running + health.waiting > 0
-                if health.ready and busy and health.idle_s > HANG_S:
+                # The last step of a process that rested is old, and no sign that it hangs now.
+                busy = health.ready and health.running + health.waiting > 0
+                busy_since = (busy_since or now) if busy else None
+                if busy_since is not None and min(health.idle_s, now - busy_since) > HANG_S:
                     log.error("generation_hangs", pid=process.pid, idle_s=health.idle_s)
                     return
                 state = State.READY if health.ready else State.STARTING
@@ -202,12 +220,13 @@ class GenerationSupervisor:
             await self._clock.sleep(POLL_READY_S if ready else POLL_LOADING_S)
 
     async def _forward(self, process: asyncio.subprocess.Process) -> None:
-        """Hand the child's log on, as it is."""
+        """Hand the child's log on, at its own levels."""
         if process.stderr is None:
             return
-        while line := await _line(process.stderr):
-            self._last_words.append(line)
-            log.debug("generation_log", line=line)
+        async for line in _lines(process.stderr):
+            if line.strip():
+                self._last_words.append(line)
+                _log_line(line)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is not None:
@@ -241,10 +260,35 @@ class GenerationSupervisor:
         stop.cancel()
 
 
-async def _line(stream: asyncio.StreamReader) -> str:
-    """Return the next line; one that is too long is passed over."""
+def _private_folder() -> Path:
+    """Make a folder that only this user reaches and that leaves room for a socket's path."""
+    folder = tempfile.mkdtemp(prefix="kogpt-bot-")
+    if len(os.fsencode(folder)) + len("/generation.sock") > MAX_PATH_BYTES:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="kogpt-bot-", dir="/tmp")  # of mode 0700
+    return Path(folder)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Give the lines until the end; one that is too long is passed over."""
     while True:
         try:
-            return (await stream.readline()).decode(errors="replace").rstrip("\n")
+            line = await stream.readline()
         except ValueError:
             continue
+        if not line:
+            return
+        yield line.decode(errors="replace").rstrip("\n")
+
+
+def _log_line(line: str) -> None:
+    """Log a line of the child: JSON as the event that it is, other text as it stands."""
+    try:
+        event = json.loads(line)
+        name, level = str(event.pop("event")), LEVELS[str(event.pop("level"))]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        told = line.startswith("error: ")  # the reason of its end, which is logged with the end
+        log.log(logging.DEBUG if told else logging.WARNING, "generation_output", line=line)
+        return
+    fields = {k: v for k, v in event.items() if k not in ("timestamp", "logger")}
+    log.log(level, name, process="generation", **fields)

@@ -28,7 +28,11 @@ def daemon(environment, tmp_path, tiny_model):
     )
     started = time.monotonic()
     with (tmp_path / "log").open("w") as log:
-        url = f"http://127.0.0.1:{port}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kogpt_bot", "run"],
+            env=environment, cwd=tmp_path, stderr=log, stdout=log,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
     while True:
         try:
             httpx.get(f"{url}/health", timeout=1)

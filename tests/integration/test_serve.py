@@ -186,9 +186,10 @@ def test_an_unknown_model_and_a_wrong_key(client, service, model):
 
 
 def test_metrics_and_a_body_that_is_too_large(service):
-    text = httpx.get(f"{service}/metrics").text
-    assert "kogpt_generated_tokens_total" in text
     headers = {"Authorization": f"Bearer {KEY}"}
+    assert httpx.get(f"{service}/metrics").status_code == 401
+    text = httpx.get(f"{service}/metrics", headers=headers).text
+    assert "kogpt_generated_tokens_total" in text
     big = httpx.post(f"{service}/v1/completions", content=b"x" * (5 << 20), headers=headers)
     assert big.status_code == 413
 

@@ -98,7 +98,8 @@ async def test_starts_that_keep_failing_are_paced(supervise, monkeypatch):
         await under_test.wait_ready(0.05)
 
 
-async def test_a_service_that_hangs_is_replaced(supervise):
+async def test_a_service_that_hangs_is_replaced(supervise, monkeypatch):
+    monkeypatch.setattr(module, "HANG_S", 0.3)
     under_test = supervise(serving(running=1, idle_s=99))
     async with asyncio.timeout(15):
         while not under_test.restarts:

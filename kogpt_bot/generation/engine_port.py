@@ -1,0 +1,130 @@
+"""What the HTTP API needs of an engine (no torch): `engine.Engine`, or a fake in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from kogpt_bot.generation.request import Chunk, GenerationRequest
+
+
+class InfoPort(Protocol):
+    """What is served."""
+
+    @property
+    def name(self) -> str:
+        """The name that requests may give."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """The hub's revision, where there is one."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are below it."""
+        ...
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The token that ends a text."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The precision that is computed in."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it is computed."""
+        ...
+
+
+class StatsPort(Protocol):
+    """What an engine does now and did since it was started."""
+
+    @property
+    def running(self) -> int:
+        """Requests that are being answered."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        ...
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens in the KV cache."""
+        ...
+
+    @property
+    def cache_capacity(self) -> int:
+        """Tokens that the KV cache can hold."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps since the start."""
+        ...
+
+    @property
+    def prefilled(self) -> int:
+        """Prompt tokens that were computed."""
+        ...
+
+    @property
+    def reused(self) -> int:
+        """Prompt tokens that the KV cache had."""
+        ...
+
+    @property
+    def generated(self) -> int:
+        """Tokens that were generated."""
+        ...
+
+    @property
+    def last_step(self) -> float:
+        """The monotonic time at which the last step ended."""
+        ...
+
+
+class EnginePort(Protocol):
+    """An engine that was started."""
+
+    @property
+    def info(self) -> InfoPort:
+        """What is served."""
+        ...
+
+    @property
+    def tokenizer_json(self) -> str:
+        """The content of the model's `tokenizer.json`."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, in which nothing is special."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids."""
+        ...
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """Stream a continuation; raises GenerationError and nothing else."""
+        ...
+
+    def stats(self) -> StatsPort:
+        """Return what the engine does."""
+        ...
+
+    async def close(self) -> None:
+        """End the engine."""
+        ...

@@ -1,0 +1,243 @@
+"""The supervisor over a scripted process and a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+
+from kogpt_bot.errors import GenerationUnavailable, ModelError
+from kogpt_bot.generation import supervisor as module
+from kogpt_bot.generation.client import Health
+from kogpt_bot.generation.options import ServiceOptions
+from kogpt_bot.generation.supervisor import GenerationSupervisor, State, _private_folder
+from tests.fakes.clock import FakeClock
+
+READY = Health(ready=True)
+
+
+class FakeProcess:
+    """A child: `code` ends it once it is set."""
+
+    def __init__(self, said: bytes = b"") -> None:
+        self.pid = 1
+        self.returncode: int | None = None
+        self.stderr = asyncio.StreamReader()
+        self.stderr.feed_data(said)
+        self.signals: list[int] = []
+        self._ended = asyncio.Event()
+
+    def end(self, code: int) -> None:
+        self.returncode = code
+        self.stderr.feed_eof()
+        self._ended.set()
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return self.returncode or 0
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+        self.end(-number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+
+class FakeService:
+    """Answers `/health` in place of the child."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.health_now: Health | Exception = READY
+        self.clock = clock
+        self.last_step: float | None = None
+        self.closed = False
+
+    async def health(self) -> Health:
+        if isinstance(self.health_now, Exception):
+            raise self.health_now
+        if self.last_step is None:
+            return self.health_now
+        idle = self.clock.monotonic() - self.last_step
+        return Health(ready=True, running=1, idle_s=idle)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Supervised(GenerationSupervisor):
+    """Gets its processes from a list; an end without a next one stops it."""
+
+    def __init__(self, processes: list[FakeProcess]) -> None:
+        self.time = FakeClock()
+        super().__init__(ServiceOptions(), clock=self.time)
+        self.service = FakeService(self.time)
+        self.client = self.service  # type: ignore[assignment]
+        self.processes = processes
+        self.started: list[float] = []
+
+    @asynccontextmanager
+    async def _child(self) -> AsyncIterator[FakeProcess]:  # type: ignore[override]
+        self.started.append(self.time.monotonic())
+        process = self.processes.pop(0)
+        if not self.processes:
+            await self.stop()
+        yield process
+
+
+async def running(supervisor: Supervised) -> asyncio.Task[None]:
+    task = asyncio.create_task(supervisor.run())
+    await supervisor.wait_ready(60)
+    return task
+
+
+async def test_ready_then_stopped():
+    process = FakeProcess()
+    supervisor = Supervised([process, FakeProcess()])
+    task = await running(supervisor)
+    states = [supervisor.status.state]
+    await supervisor.stop()
+    await task
+    states.append(supervisor.status.state)
+    assert states == [State.READY, State.STOPPED]
+    assert process.signals == [15]
+    assert supervisor.service.closed
+
+
+async def test_a_crash_is_started_again_at_once():
+    first = FakeProcess()
+    supervisor = Supervised([first, FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    at = supervisor.time.monotonic()
+    first.end(-9)
+    while len(supervisor.started) < 2:
+        await asyncio.sleep(0)
+    assert supervisor.started[1] - at < 2.0
+    await supervisor.wait_ready(60)
+    assert supervisor.restarts == 1
+    await supervisor.stop()
+    await task
+
+
+async def test_wrong_configuration_is_not_tried_again():
+    process = FakeProcess(b"noise\nerror: model 'x' is not there\n")
+    process.end(78)
+    supervisor = Supervised([process, FakeProcess()])
+    await supervisor.run()
+    assert supervisor.status.state is State.FAILED
+    assert len(supervisor.started) == 1
+    with pytest.raises(ModelError, match="model 'x' is not there"):
+        await supervisor.wait_ready(1)
+
+
+async def test_three_failed_starts_bring_a_pause():
+    processes = [FakeProcess() for _ in range(6)]
+    for process in processes[:5]:
+        process.end(1)
+    supervisor = Supervised(processes)
+    supervisor.service.health_now = GenerationUnavailable("refused")
+    await supervisor.run()
+    gaps = [b - a for a, b in zip(supervisor.started, supervisor.started[1:], strict=False)]
+    assert gaps[0] == pytest.approx(0.5, abs=0.2)
+    assert gaps[1] == pytest.approx(1.0, abs=0.2)
+    assert gaps[2] == pytest.approx(60.0, abs=0.5)
+    assert len(supervisor.started) == 6  # it never gives up
+
+
+async def test_a_hang_ends_the_process():
+    first = FakeProcess()
+    supervisor = Supervised([first, FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    supervisor.service.last_step = supervisor.time.monotonic()
+    began = supervisor.time.monotonic()
+    while not first.signals:
+        await asyncio.sleep(0)
+    assert module.HANG_S <= supervisor.time.monotonic() - began < module.HANG_S + 5
+    supervisor.service.last_step = None
+    await supervisor.stop()
+    await task
+
+
+async def test_work_after_a_long_rest_is_no_hang():
+    first = FakeProcess()
+    supervisor = Supervised([first, FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    began = supervisor.time.monotonic()
+    supervisor.service.last_step = began - 3600.0  # nothing to do for an hour; now its first step
+    while supervisor.time.monotonic() < began + 10:
+        await asyncio.sleep(0)
+    assert first.signals == []
+    supervisor.service.last_step = None
+    await supervisor.stop()
+    await task
+
+
+async def test_silence_ends_the_process():
+    first = FakeProcess()
+    supervisor = Supervised([first, FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    supervisor.service.health_now = GenerationUnavailable("no answer")
+    began = supervisor.time.monotonic()
+    while not first.signals:
+        await asyncio.sleep(0)
+    assert supervisor.time.monotonic() - began < module.SILENT_S + 5
+    supervisor.service.health_now = READY
+    await supervisor.stop()
+    await task
+
+
+async def test_not_ready_in_time():
+    supervisor = Supervised([FakeProcess(), FakeProcess()])
+    supervisor.service.health_now = Health(ready=False, loading="weights", progress=0.5)
+    task = asyncio.create_task(supervisor.run())
+    with pytest.raises(GenerationUnavailable, match="weights"):
+        await supervisor.wait_ready(0.05)
+    assert supervisor.status.progress == 0.5
+    await supervisor.stop()
+    await task
+
+
+async def test_the_childs_log_is_handed_on():
+    said = (
+        b'{"event": "float16_on_cpu", "level": "warning", "logger": "x", "computed_in": "f32"}\n'
+        b"\n"  # an empty line is not the end
+        b"Segmentation fault\n"
+        b'{"event": "model_ready", "level": "info"}\n'
+    )
+    process = FakeProcess(said)
+    process.end(0)
+    supervisor = Supervised([process, FakeProcess()])
+    with structlog.testing.capture_logs() as logs:
+        await supervisor._forward(process)  # type: ignore[arg-type]
+    told = [(each["event"], each["log_level"]) for each in logs]
+    assert told == [
+        ("float16_on_cpu", "warning"), ("generation_output", "warning"), ("model_ready", "info"),
+    ]  # fmt: skip
+    assert logs[0]["computed_in"] == "f32"
+    assert logs[1]["line"] == "Segmentation fault"
+
+
+def test_the_socket_is_private_and_its_path_short(tmp_path: Path, monkeypatch):
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    folder = _private_folder()
+    try:
+        assert len(os.fsencode(folder / "generation.sock")) <= 107
+        assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        folder.rmdir()
+    assert list(long.iterdir()) == []
+
+
+def test_the_command_is_this_python():
+    supervisor = GenerationSupervisor(ServiceOptions())
+    assert supervisor._command[0] == sys.executable
+    supervisor._folder.rmdir()
