@@ -99,7 +99,7 @@ class Model(nn.Module):
         table, bias = self.wte.weight.to(torch.bfloat16), self.hb.to(torch.bfloat16)
         total = rows.new_zeros((), dtype=torch.float32)
         for row, label, part in zip(
-            rows.split(CHUNK), wanted.split(CHUNK), share.split(CHUNK), strict=True
+            torch.split(rows, CHUNK), torch.split(wanted, CHUNK), torch.split(share, CHUNK), strict=True
         ):
             losses = F.cross_entropy(F.linear(row, table, bias).float(), label, reduction="none")
             total = total + (losses * part).sum()
