@@ -46,8 +46,8 @@ format: $(READY)  ## Format the code
 bench: $(READY)  ## Measure side by side with peers
 	$(BIN)/python -m benchmarks
 
-mini: $(READY)  ## Train the bundled model anew (hours)
-	$(BIN)/python -m training.mini
+mini: $(READY)  ## Train the bundled model anew: make mini CORPUS=FOLDER (hours)
+	$(BIN)/python -m training.mini --corpus $(CORPUS)
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

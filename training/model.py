@@ -98,9 +98,8 @@ class Model(nn.Module):
         rows, wanted, share = hidden[used].to(torch.bfloat16), labels[used], weights[used]
         table, bias = self.wte.weight.to(torch.bfloat16), self.hb.to(torch.bfloat16)
         total = rows.new_zeros((), dtype=torch.float32)
-        for row, label, part in zip(
-            torch.split(rows, CHUNK), torch.split(wanted, CHUNK), torch.split(share, CHUNK), strict=True
-        ):
+        pieces = (torch.split(each, CHUNK) for each in (rows, wanted, share))
+        for row, label, part in zip(*pieces, strict=True):
             losses = F.cross_entropy(F.linear(row, table, bias).float(), label, reduction="none")
             total = total + (losses * part).sum()
         return total / share.sum()

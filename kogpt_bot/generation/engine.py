@@ -27,6 +27,7 @@ from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest,
 from kogpt_bot.generation.sampling import SamplingState, sample
 from kogpt_bot.generation.scheduler import Scheduler
 from kogpt_bot.generation.scheduler import Sequence as Running
+from kogpt_bot.generation.scoring import score
 from kogpt_bot.generation.text import StopBuffer, TextStream
 
 log = structlog.get_logger(__name__)
@@ -311,11 +312,16 @@ class Engine:
         if not job.scores_prompt or begin >= job.prompt_length:
             return
         if begin == 0:
-            job.prompt_logprobs.append(self._unscored(job, job.tokens[0]))
+            # Nothing stands before the first token: it has no probability.
+            text = self.token(job.tokens[0])
+            job.prompt_logprobs.append(TokenLogprob(job.tokens[0], text, None))
+            job.shown = len(text)
         for row in range(count):
             following = begin + row + 1
             if following < job.prompt_length:
-                job.prompt_logprobs.append(self._score(job, logits[row], job.tokens[following]))
+                scored = self._score(job, logits[row], job.tokens[following])
+                job.prompt_logprobs.append(scored)
+                job.shown += len(scored.token)
 
     def _choose(self, rows: Sequence[tuple[Job, Tensor]]) -> None:
         sane: list[tuple[Job, Tensor]] = []
@@ -398,23 +404,5 @@ class Engine:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(job.events.put_nowait, event)
 
-    # --- log-probabilities ----------------------------------------------------------------------
-
-    def _unscored(self, job: Job, token: int) -> TokenLogprob:
-        scored = TokenLogprob(token, self.token(token), None, (), job.shown)
-        job.shown += len(scored.token)
-        return scored
-
     def _score(self, job: Job, logits: Tensor, token: int) -> TokenLogprob:
-        """Return the token's log-probability under the model's own distribution."""
-        logs = logits.log_softmax(dim=-1)
-        count = job.request.logprobs or 0
-        top: tuple[tuple[str, float], ...] = ()
-        if count:
-            values, ids = logs.topk(min(count, logs.shape[0]))
-            pairs = zip(ids.tolist(), values.tolist(), strict=True)
-            top = tuple((self.token(each), value) for each, value in pairs)
-        scored = TokenLogprob(token, self.token(token), float(logs[token]), top, job.shown)
-        if job.generated == 0 and job.request.echo and len(job.tokens) == job.prompt_length:
-            job.shown += len(scored.token)
-        return scored
+        return score(logits, token, job.request.logprobs or 0, self.token, job.shown)

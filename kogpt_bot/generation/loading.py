@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 GIB = 1 << 30
 SMALL_BYTES = GIB  # a model under this in float32 is computed in float32 on a CPU
+CHUNK_BYTES = 16 << 20  # of a tensor copied at once: what is mapped beside the weights
 CACHE_RESERVE = 0.05  # of the weights: what must be left for a first conversation
 SPECIAL_TOKENS = ("[BOS]", "[EOS]", "[UNK]", "[PAD]", "[MASK]")  # KoGPT's
 DTYPES = {
@@ -300,9 +301,7 @@ def read_weights(
                 target = places.pop(_full_name(name), None)
                 if target is None:
                     raise ModelError(f"{path}: unexpected tensor {name}; not a GPT-J of this shape")
-                tensor = read()
-                _copy(path, name, tensor, target)
-                release_pages(tensor)
+                _copy(path, name, read(), target)
                 done += 1
                 report("weights", done / total)
     missing = [name for name in places if not (shape.tied and name == "lm_head.bias")]
@@ -327,9 +326,14 @@ def _copy(path: Path, name: str, tensor: Tensor, target: Tensor) -> None:
             f"{path}: {name} has shape {tuple(tensor.shape)}, config.json says "
             f"{tuple(target.shape)}; they do not belong together"
         )
-    target.copy_(tensor)
-    if not bool(torch.isfinite(target).all()):
-        raise ModelError(f"{path}: {name} holds NaN or infinite numbers; download it again")
+    rows = max(1, CHUNK_BYTES // max(1, tensor[0].nbytes)) if tensor.dim() > 1 else len(tensor)
+    for begin in range(0, len(tensor), rows):
+        source, part = tensor[begin : begin + rows], target[begin : begin + rows]
+        part.copy_(source)
+        release_pages(source)
+        # A sum in float32 is finite if and only if all are: no weight is near float32's limit.
+        if not bool(torch.isfinite(part.sum(dtype=torch.float32))):
+            raise ModelError(f"{path}: {name} holds NaN or infinite numbers; download it again")
 
 
 def empty_weights(shape: Shape, dtype: torch.dtype, placement: list[torch.device]) -> Weights:

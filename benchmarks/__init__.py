@@ -1,0 +1,1 @@
+"""Measurements, each as a ratio; `python -m benchmarks` runs those that need nothing else."""

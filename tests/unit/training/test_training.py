@@ -1,0 +1,111 @@
+"""The training data: what is learned is what the bot will be asked."""
+
+import random
+
+import pytest
+import torch
+
+from kogpt_bot.conversation import transcript
+from kogpt_bot.conversation.persona import DEFAULT_PERSONA
+from tests.fakes.tokenizer import make_tokenizer
+from training.chats import ChatSource, own_dialogues
+from training.model import Model, Size
+from training.prepare import clean
+from training.templates import dialogue, with_particles
+from training.tune import EOS, encode
+
+TOKENIZER = make_tokenizer()
+
+
+def test_every_answer_learns_to_end_and_nothing_else_does():
+    tokens, labels, weights = encode(ChatSource(None, 1), TOKENIZER, 600)
+    assert len(tokens) == len(labels) == len(weights) == 600
+    text = TOKENIZER.decode(tokens, skip_special_tokens=False)
+    answers = sum(row.startswith("코코: ") for row in text.split("\n"))
+    ends = [n for n, label in enumerate(labels) if label == EOS and weights[n] == 1.0]
+    assert len(ends) > 3
+    assert answers == 0 or ends
+    newline = TOKENIZER.encode("\n").ids[0]
+    for at in ends[:-1]:
+        assert tokens[at + 1] == newline  # the history goes on with a line break
+
+
+def test_labels_are_the_next_tokens_wherever_they_count():
+    tokens, labels, weights = encode(ChatSource(None, 2), TOKENIZER, 500)
+    for at in range(499):
+        if weights[at] > 0 and labels[at] != EOS:
+            assert labels[at] == tokens[at + 1]
+
+
+def test_transcripts_are_in_the_conversation_managers_format():
+    source = ChatSource(None, 3)
+    for _ in range(20):
+        text = "".join(piece for piece, _ in source.transcript(300))
+        head, _, body = text.partition("\n\n")
+        assert "한국어로 이야기하는" in head
+        for row in body.strip().split("\n"):
+            name, _, said = row.partition(": ")
+            assert transcript.line(name, said) == row + "\n"
+
+
+def test_the_header_of_the_default_persona_is_what_the_bot_will_use():
+    seen = {"".join(p for p, _ in ChatSource(None, seed).transcript(50)) for seed in range(30)}
+    assert any(text.startswith(transcript.header(DEFAULT_PERSONA)) for text in seen)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("비빔밥{을}", "비빔밥을"),
+        ("피자{을}", "피자를"),
+        ("서울{으로}", "서울로"),
+        ("부산{으로}", "부산으로"),
+        ("3{은} 7{이에요}", "3은 7이에요"),
+        ("9{은} 2{이에요}", "9는 2예요"),
+    ],
+)
+def test_particles_fit_the_word_before_them(text, wanted):
+    assert with_particles(text) == wanted
+
+
+def test_templates_make_whole_dialogues():
+    rng = random.Random(0)
+    found = [dialogue(rng) for _ in range(3000)]
+    for turns in found:
+        assert [who for who, _ in turns] == ["나", "봇"] * (len(turns) // 2)
+        assert all(text and "{" not in text and "}" not in text for _, text in turns)
+    assert len({str(turns) for turns in found}) > 1500
+
+
+def test_our_own_dialogues_are_well_formed():
+    found = list(own_dialogues())
+    assert len(found) >= 300
+    for turns in found:
+        assert any(who == "봇" for who, _ in turns)
+        assert all(text == transcript.utterance(text) and text for _, text in turns)
+
+
+def test_texts_come_once_and_clean():
+    assert list(
+        clean(["가나다라", "가나다라", "씨발 뭐야", "짧", "본 글이에요"], {"본 글이에요"})
+    ) == ["가나다라"]
+
+
+def test_the_exported_weights_are_the_trained_ones():
+    from transformers import GPTJConfig, GPTJForCausalLM
+
+    torch.manual_seed(0)
+    size = Size(vocabulary=600, width=64, layers=2, heads=4, rotary=8, context=64)
+    model = Model(size)
+    config = GPTJConfig(
+        vocab_size=600, n_positions=64, n_embd=64, n_layer=2, n_head=4, rotary_dim=8, n_inner=256,
+        tie_word_embeddings=True, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    other = GPTJForCausalLM(config).eval()
+    other.load_state_dict(model.checkpoint(), strict=False)
+    tokens = torch.randint(5, 600, (2, 30))
+    with torch.no_grad():
+        wanted = other(tokens).logits
+        model.cos, model.sin = model.cos.double(), model.sin.double()
+        found = torch.nn.functional.linear(model.hidden(tokens), model.wte.weight) + model.hb
+    torch.testing.assert_close(found, wanted, atol=5e-3, rtol=5e-2)
