@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import psutil
 import structlog
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from kogpt_bot.errors import GenerationError, GenerationRejected
 from kogpt_bot.generation.checkpoint import Progress
+from kogpt_bot.generation.job import EngineStats, Event, Job
 from kogpt_bot.generation.kv_cache import KVCachePool
 from kogpt_bot.generation.loading import Loaded, LoadOptions, ModelInfo, load
 from kogpt_bot.generation.model import Segment, SlotCache
@@ -33,34 +34,6 @@ from kogpt_bot.generation.text import StopBuffer, TextStream
 log = structlog.get_logger(__name__)
 
 CACHE_SHARE = 0.5  # of the free memory, at most, for keys and values
-Event = Chunk | GenerationError
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """What the engine does now and did since it was started."""
-
-    running: int
-    waiting: int
-    cache_tokens: int
-    cache_capacity: int
-    steps: int
-    prefilled: int  # prompt tokens computed
-    reused: int  # prompt tokens taken from the cache
-    generated: int
-    last_step: float  # monotonic time at which the last step ended
-
-
-@dataclass(slots=True, eq=False)
-class Job(Running):
-    """A sequence with what belongs to its stream."""
-
-    sampling: SamplingState | None = None
-    text: TextStream | None = None
-    stops: StopBuffer | None = None
-    events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
-    shown: int = 0  # characters of decoded text so far, for the offsets of log-probabilities
-    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 class Engine:
