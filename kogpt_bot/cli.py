@@ -171,8 +171,8 @@ def serve(
     service.check_exposure(host, secret)
     listener = service.listen(host, port)
     typer.echo(f"http://{host}:{listener.getsockname()[1]}/v1", err=True)
-    report = service.progress_bar() if sys.stderr.isatty() else None
-    asyncio.run(service.serve(_options(settings), listener, api_key=secret, report=report))
+    with service.progress_bar() as report:
+        asyncio.run(service.serve(_options(settings), listener, api_key=secret, report=report))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import mmap
 import pickle
@@ -27,7 +28,9 @@ MINI = Path(__file__).parent.parent / "mini"
 FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "*.jinja"]
 
 
-def find_folder(model: str, revision: str | None) -> tuple[Path, str]:
+def find_folder(
+    model: str, revision: str | None, report: Progress | None = None
+) -> tuple[Path, str]:
     """Return the folder of a model and its revision ("" where it has none).
 
     `model` is `mini`, a local folder, or a name on the hub, which is downloaded unless it is in
@@ -45,10 +48,10 @@ def find_folder(model: str, revision: str | None) -> tuple[Path, str]:
         )
     if revision is None:
         revision = KOGPT_REVISIONS[0] if model == KOGPT else "main"
-    return _download(model, revision), revision
+    return _download(model, revision, report or (lambda _what, _share: None)), revision
 
 
-def _download(model: str, revision: str) -> Path:
+def _download(model: str, revision: str, report: Progress) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -61,7 +64,11 @@ def _download(model: str, revision: str) -> Path:
     what = f"model {model!r} at revision {revision!r}"
     hint = f"; KoGPT's are {' and '.join(KOGPT_REVISIONS)}" if model == KOGPT else ""
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=FILES))
+        return Path(
+            snapshot_download(
+                model, revision=revision, allow_patterns=FILES, tqdm_class=_reporting(report)
+            )
+        )
     except RevisionNotFoundError as error:
         raise ModelError(f"{what}: the hub has no such revision{hint}") from error
     except GatedRepoError as error:
@@ -74,6 +81,24 @@ def _download(model: str, revision: str) -> Path:
             f"{what}: not in the cache and the download failed ({reason}); "
             "check the network and start again: what was downloaded is kept"
         ) from error
+
+
+def _reporting(report: Progress) -> type[Any]:
+    """Return a progress bar that draws nothing and reports the share of the bytes instead."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            options["file"] = io.StringIO()
+            super().__init__(*arguments, **options)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            drawn: bool | None = super().update(n)
+            if self.unit == "B" and self.total:
+                report("download", min(self.n / self.total, 1.0))
+            return drawn
+
+    return Bar
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A request on its way through the engine: its sequence, its randomness, and the stream it fills."""
+"""A request on its way through the engine: its sequence, its randomness, its stream."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
     """Load a model; ModelError, in one line, for whatever is wrong with it."""
     report = progress or (lambda _what, _share: None)
     report("model", 0.0)
-    folder, revision = find_folder(options.model, options.revision)
+    folder, revision = find_folder(options.model, options.revision, report)
     config = read_config(folder)
     shape = read_shape(folder, config)
     files = weight_files(folder)

@@ -23,12 +23,11 @@ def run(options: ServiceOptions) -> None:
     from kogpt_bot.generation.loading import LoadOptions
     from kogpt_bot.generation.serve import progress_bar
 
-    engine = Engine.load(
-        LoadOptions(
-            options.model, options.revision, options.device, options.dtype, options.threads
-        ),
-        progress=progress_bar() if sys.stderr.isatty() else None,
+    chosen = LoadOptions(
+        options.model, options.revision, options.device, options.dtype, options.threads
     )
+    with progress_bar() as report:
+        engine = Engine.load(chosen, progress=report)
     # The questions are asked outside of the event loop, so that Ctrl-C ends them at once.
     with asyncio.Runner() as runner:
         runner.run(engine.start())

@@ -191,8 +191,12 @@ async def _watch_parent(parent: int | None, server: uvicorn.Server) -> None:
         await asyncio.sleep(PARENT_CHECK_S)
 
 
-def progress_bar() -> Report:
-    """Return a report that draws a bar on standard error."""
+@contextmanager
+def progress_bar() -> Iterator[Report | None]:
+    """Give a report that draws a bar on standard error; None where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -204,11 +208,11 @@ def progress_bar() -> Report:
         transient=True,
     )
     task = bar.add_task("loading", total=1.0)
-    bar.start()
 
     def report(what: str, share: float) -> None:
         bar.update(task, description=f"loading {what}", completed=share)
-        if share >= 1.0:
+        if what == "weights" and share >= 1.0:
             bar.stop()
 
-    return report
+    with bar:
+        yield report

@@ -248,6 +248,9 @@ class GenerationSupervisor:
         return f"exit status {code}"
 
     async def _set(self, state: State, detail: str = "", progress: float = 0.0) -> None:
+        tenths = int(progress * 10)
+        if detail and (detail, tenths) != (self.status.detail, int(self.status.progress * 10)):
+            log.info("generation_loading", what=detail, percent=tenths * 10)
         async with self._changed:
             self.status = Status(state, detail, progress)
             self._changed.notify_all()

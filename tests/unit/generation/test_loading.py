@@ -95,7 +95,7 @@ def test_special_tokens_of_kogpt(folder):
 def test_kogpt_is_asked_for_at_its_half_precision_revision(monkeypatch, tmp_path):
     asked = []
 
-    def download(model, *, revision, allow_patterns):
+    def download(model, *, revision, allow_patterns, tqdm_class):
         asked.append((model, revision))
         return str(tmp_path)
 

@@ -1,0 +1,64 @@
+import pytest
+
+from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.moderation.lexicon import load, load_default
+from kogpt_bot.moderation.pattern import PatternError, parse, variants
+
+
+def test_the_lexicon_of_the_package_is_sound() -> None:
+    lexicon = load_default()
+    assert {rule.category.value for rule in lexicon.rules} == {
+        "욕설",
+        "성적",
+        "비하",
+        "혐오",
+        "mild",
+    }
+    assert all(rule.forms for rule in lexicon.rules)
+    assert all(rule.forms for rule in lexicon.latin)
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("{id: a, category: 욕설, severity: 2}", "missing ['forms']"),
+        ("{id: a, category: 욕설, severity: 9, forms: [가]}", "severity is 1, 2 or 3"),
+        ("{id: a, category: 욕, severity: 2, forms: [가]}", "'욕'"),
+        ("{id: a, category: 욕설, severity: 2, forms: ['[가']}", "cannot read"),
+        ("{id: a, category: 욕설, severity: 2, forms: [가], gap: none}", "unknown ['gap']"),
+        ("{id: a, category: 욕설, severity: 2, forms: [가], gaps: wide}", "'wide'"),
+        ("3", "expected a mapping"),
+    ],
+)
+def test_a_fault_is_named(entry: str, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"own\.yaml") as caught:
+        load(f"rules:\n  - {entry}\n", name="own.yaml")
+    assert fault in str(caught.value)
+
+
+def test_an_id_is_used_once() -> None:
+    entry = "  - {id: a, category: 욕설, severity: 2, forms: [가]}\n"
+    with pytest.raises(ConfigurationError, match="used twice"):
+        load(f"rules:\n{entry}{entry}", name="own.yaml")
+
+
+def test_broken_yaml_and_unknown_keys() -> None:
+    with pytest.raises(ConfigurationError, match=r"own\.yaml"):
+        load("rules: [", name="own.yaml")
+    with pytest.raises(ConfigurationError, match="expected the keys"):
+        load("rulez: []", name="own.yaml")
+
+
+def test_slots() -> None:
+    onset_product = parse("<ㅅㅆ/ㅣ/-ㄹ>")[0].choices
+    assert onset_product == frozenset("시실씨씰")
+    assert parse("가 [나다]?")[1].is_space
+    with pytest.raises(PatternError, match="must begin"):
+        parse("가?나")
+    with pytest.raises(PatternError, match="no such jamo"):
+        parse("<ㄳ/ㅣ/>")
+
+
+def test_gaps_decide_the_variants() -> None:
+    counts = {gaps: len(variants("가나", gaps=gaps)) for gaps in ("none", "tight", "spaced")}
+    assert counts == {"none": 1, "tight": 2, "spaced": 3}

@@ -1,0 +1,54 @@
+import pytest
+
+from kogpt_bot.moderation import Detector, StreamScreen
+from kogpt_bot.moderation.screen import HOLD_BACK
+
+
+def stream(screen: StreamScreen, deltas: list[str]) -> tuple[str, list[tuple[int, int]]]:
+    parts = [screen.feed(delta) for delta in deltas] + [screen.finish()]
+    spans = [(match.start, match.end) for part in parts for match in part.matches]
+    return "".join(part.text for part in parts), spans
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize(
+    "word", ["씨발", "ㅅㅣㅂㅏㄹ", "씨1발", "개 새 끼", "tlqkf", "씨이이이발", "병신"]
+)
+def test_a_split_word_never_shows(detector: Detector, word: str, size: int) -> None:
+    text = f"오늘은 날씨가 참 좋네요 {word} 그래서 산책을 나갔습니다"
+    deltas = [text[at : at + size] for at in range(0, len(text), size)]
+    shown, spans = stream(StreamScreen(detector), deltas)
+    assert shown == text.replace(word, "○○")
+    begin = text.index(word)
+    assert spans == [(begin, begin + len(word))]
+
+
+def test_clean_text_waits_for_at_most_the_hold_back(detector: Detector) -> None:
+    text = "이 버스의 시발점은 서울역이고 종점은 부산입니다. 영화는 아직 보지 못했다고 하네요."
+    screen, shown = StreamScreen(detector), ""
+    for fed, char in enumerate(text, start=1):
+        shown += screen.feed(char).text
+        assert len(shown) >= fed - HOLD_BACK
+    assert shown + screen.finish().text == text
+
+
+def test_the_right_context_is_waited_for(detector: Detector) -> None:
+    shown, spans = stream(StreamScreen(detector), ["여행의 시발", "점이다"])
+    assert (shown, spans) == ("여행의 시발점이다", [])
+
+
+def test_mild_words_pass_and_are_reported(detector: Detector) -> None:
+    shown, spans = stream(StreamScreen(detector), ["젠", "장 늦었다"])
+    assert (shown, spans) == ("젠장 늦었다", [(0, 2)])
+
+
+def test_the_caller_says_what_is_shown(detector: Detector) -> None:
+    screen = StreamScreen(detector, show=lambda match: f"[{match.canonical}]")
+    assert stream(screen, ["야 씨1", "발 뭐"])[0] == "야 [씨발] 뭐"
+
+
+def test_a_long_stream_reports_each_match_once_at_its_place(detector: Detector) -> None:
+    text = "안녕하세요 반갑습니다 씨발 그리고 " * 30
+    _, spans = stream(StreamScreen(detector), list(text))
+    assert len(spans) == 30
+    assert all(text[start:end] == "씨발" for start, end in spans)
