@@ -1,7 +1,7 @@
 """Compares the profanity detector with korcen 1.0.3 and 0.2.9 on labelled comments.
 
-    pip install --no-deps --target /tmp/korcen103 korcen==1.0.3
-    pip install --no-deps --target /tmp/korcen029 korcen==0.2.9
+    pip install --target /tmp/korcen103 korcen==1.0.3 colorama
+    pip install --target /tmp/korcen029 korcen==0.2.9 better_profanity
     python benchmarks/profanity.py SET.tsv ... --korcen 1.0.3=/tmp/korcen103 \
         --korcen 0.2.9=/tmp/korcen029 --titles TITLES.tsv
 
@@ -30,6 +30,10 @@ _PEER = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
 from korcen import korcen
+if hasattr(korcen, "korcen"):  # 0.2.9: a class in the module
+    korcen = korcen.korcen()
+elif isinstance(korcen, type):
+    korcen = korcen()
 texts = json.load(sys.stdin)
 begin = time.perf_counter()
 found = [bool(korcen.check(text)) for text in texts]

@@ -62,8 +62,12 @@ async def run(
     *,
     started: Callable[[Running], None] | None = None,
     until_adapter_ends: bool = False,
+    resume: bool = True,
 ) -> None:
     """Run until `stop` is set; with `until_adapter_ends`, also until an adapter returns.
+
+    With `resume`, what was left open before is answered first: for the one daemon of a data
+    folder, not for a chat beside others.
 
     Raises KogptBotError when the parts cannot be built, or when no adapter can go on.
     """
@@ -76,7 +80,8 @@ async def run(
         source = ServedModelSource(client, supervisor, settings.generation.tokenizer)
         inbox, lanes, responder = await _core(settings, adapters, store, source)
         stack.push_async_callback(lanes.close, DRAIN_S)
-        await _resume(store, lanes, adapters)
+        if resume:
+            await _resume(store, lanes, adapters)
         if started is not None:
             started(Running(adapters, supervisor, store))
         await _run_adapters(adapters, inbox, stop, until_adapter_ends=until_adapter_ends)

@@ -102,6 +102,7 @@ def run(
     """Run the bot: the web page, and every platform that is configured."""
     from kogpt_bot import app as daemon
     from kogpt_bot.ops import logging as logs
+    from kogpt_bot.ops.lock import instance_lock
 
     settings = _with_model(_settings(config), model, revision, device)
     logs.configure(settings.logging.level, settings.logging.format)
@@ -123,7 +124,8 @@ def run(
             loop.add_signal_handler(number, stop.set)
         await daemon.run(settings, adapters, stop, started=started)
 
-    asyncio.run(serve())
+    with instance_lock(settings.data_dir):
+        asyncio.run(serve())
 
 
 @app.command()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kogpt_bot import app
 from kogpt_bot.adapter import Adapter
-from kogpt_bot.config import Settings
+from kogpt_bot.config import Settings, StoreSettings
 from kogpt_bot.config.load import plugins
 from kogpt_bot.errors import ConfigurationError, ModelError
 from kogpt_bot.generation.supervisor import GenerationSupervisor, State, Status
@@ -27,6 +29,15 @@ async def chat(settings: Settings, *, once: str, speaker: str | None) -> None:
     Raises ModelError when the model cannot be loaded.
     """
     logs.configure("warning", "console")
+    if once:  # a question of its own: nothing before it matters, and nothing is kept
+        with tempfile.TemporaryDirectory(prefix="kogpt-bot-") as folder:
+            fresh = replace(settings, data_dir=Path(folder), store=StoreSettings())
+            await _chat(fresh, once, speaker)
+    else:
+        await _chat(settings, once, speaker)
+
+
+async def _chat(settings: Settings, once: str, speaker: str | None) -> None:
     adapter = _terminal(settings, once, speaker)
     stop = asyncio.Event()
     ready = asyncio.Event()
@@ -40,7 +51,7 @@ async def chat(settings: Settings, *, once: str, speaker: str | None) -> None:
     _handle_interrupt(adapter, stop)
     gated = _Gated(adapter, ready, running)
     adapters: Mapping[str, Adapter] = {"terminal": gated}
-    await app.run(settings, adapters, stop, started=started, until_adapter_ends=True)
+    await app.run(settings, adapters, stop, started=started, until_adapter_ends=True, resume=False)
 
 
 def _terminal(settings: Settings, once: str, speaker: str | None) -> Adapter:

@@ -142,9 +142,15 @@ def test_a_child_does_not_outlive_a_killed_daemon(daemon):
     child.wait(10)
 
 
-def test_a_second_daemon_on_the_same_port_says_so(daemon, command):
+def test_a_second_daemon_says_what_is_in_its_way(daemon, command, tmp_path):
     _, url = daemon
     done = command("run")
+    assert done.returncode == 75
+    assert "another kogpt-bot" in done.stderr
+    (tmp_path / "other.yaml").write_text(
+        (tmp_path / "config.yaml").read_text().replace("/data'", "/other'")
+    )
+    done = command("run", "-c", "other.yaml")
     assert done.returncode == 78
     assert f"cannot listen on 127.0.0.1 port {url.rsplit(':', 1)[1]}" in done.stderr
     assert "Traceback" not in done.stderr
