@@ -103,7 +103,7 @@ class TerminalAdapter:
             elif line.strip().startswith("/"):
                 self._print(f"{HELP}\n")
             elif line.strip():
-                await self._say(inbox, line.replace("\\n", "\n"))
+                await self._say(inbox, line)
 
     async def _say(self, inbox: Inbox, text: str) -> None:
         self._answered.clear()

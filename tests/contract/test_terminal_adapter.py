@@ -33,7 +33,7 @@ class TerminalHarness:
         self.key = ChannelKey("terminal", "terminal")
 
     async def say(self, text):
-        self.keyboard.type(text.replace("\n", "\\n"))
+        self.keyboard.type(text)
 
     async def seen(self):
         """Read the screen: `봇> ` begins a message, `봇 (고침)> ` replaces the one before."""
