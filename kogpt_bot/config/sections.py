@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterator
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from kogpt_bot.config.describe import describe
+from kogpt_bot.config.describe import SECTION, describe
 from kogpt_bot.config.yaml import Path
 
 Fault = Callable[[Path, str], None]  # where, what is wrong and what is allowed
-SECRETS = ("token", "api_key", "secret_token", "password")
+
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_URL_PASSWORD = re.compile(r"(://[^/?#\s]*?:)[^/?#\s]*@")
 
 
 def check_section(value: Any, kind: type[Any], path: Path, fault: Fault) -> Any:
-    """Return the section as a `kind`; the default `kind()` where anything is wrong with it."""
+    """Return the section as a `kind`; None, and a fault for each error, where it is wrong."""
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        fault(path, f"{shown(value)} is not allowed; allowed: a section with keys")
-        return kind()
-    good = _without_unknown(value, kind, path, fault)
-    checked = check_value(good, kind, path, fault)
-    return kind() if checked is None else checked
+        fault(path, refused(value, SECTION))
+        return None
+    return check_value(value, kind, path, fault)
 
 
 def check_value(value: Any, hint: Any, path: Path, fault: Fault) -> Any:
     """Return the value as `hint` says; None, and a fault for each error, where it is wrong."""
+    value = _known_keys(value, hint, path, fault)
     try:
         # JSON's strict mode takes lists for tuples and text for enums, but never "1" for 1.
         return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
@@ -41,18 +44,17 @@ def check_value(value: Any, hint: Any, path: Path, fault: Fault) -> Any:
             if where in seen:
                 continue
             seen.add(where)
-            given = _at(value, where)
             if each["type"] == "missing":
                 fault((*path, *where), f"is missing; allowed: {describe(allowed)}")
-            else:
-                message = f"{shown(given)} is not allowed; allowed: {describe(allowed)}"
-                fault((*path, *where), message + _hint(allowed, each))
+                continue
+            hidden = str((*path, *where)[-1]).endswith(("_env", "_file"))
+            given = "what it holds" if hidden else shown(_at(value, where))
+            why = f" ({each['msg']})" if each["type"] in _SAYS_WHY else ""
+            fault((*path, *where), f"{given} is not allowed; allowed: {describe(allowed)}{why}")
         return None
 
 
-def _hint(allowed: Any, error: Any) -> str:
-    known = describe(allowed)
-    return "" if known not in ("text", "a section with keys") else f" ({error['msg']})"
+_SAYS_WHY = ("value_error", "assertion_error")  # of a settings class's own validation
 
 
 def _locate(hint: Any, location: tuple[int | str, ...]) -> tuple[Path, Any]:
@@ -60,66 +62,118 @@ def _locate(hint: Any, location: tuple[int | str, ...]) -> tuple[Path, Any]:
     where: list[str | int] = []
     for part in location:
         inner = _inner(hint, part)
-        if inner is None:
-            break
-        where.append(part)
-        hint = inner
+        if inner is not None:
+            where.append(part)
+            hint = inner
     return tuple(where), hint
 
 
 def _inner(hint: Any, part: str | int) -> Any:
-    if isinstance(part, int):
-        arguments = [each for each in get_args(hint) if each is not Ellipsis]
-        return arguments[0] if arguments else None
-    if is_dataclass(hint):
-        return get_type_hints(hint, include_extras=True).get(part)
+    """Return the type of an item or a key; None where there is none."""
+    for kind in _members(hint):
+        if isinstance(part, int) and _is_list(kind):
+            return get_args(kind)[0]
+        if isinstance(part, str) and _is_section(kind):
+            return section_hints(kind).get(part)
+        if isinstance(part, str) and _is_mapping(kind):
+            return get_args(kind)[1]
     return None
 
 
 def _at(value: Any, path: Path) -> Any:
     for part in path:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return None
+        value = value[part]
     return value
 
 
-def _without_unknown(value: dict[str, Any], kind: type[Any], path: Path, fault: Fault) -> Any:
-    hints = get_type_hints(kind, include_extras=True)
-    known = [each.name for each in fields(kind)]
-    good = {}
+def _known_keys(value: Any, hint: Any, path: Path, fault: Fault) -> Any:
+    """Return the value without the keys that its type does not know, each of them a fault."""
+    kinds = _members(hint)
+    if isinstance(value, list) and (kind := next(filter(_is_list, kinds), None)):
+        item = get_args(kind)[0]
+        return [_known_keys(each, item, (*path, n), fault) for n, each in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if kind := next(filter(_is_section, kinds), None):
+        return _known_in_section(value, kind, path, fault)
+    if kind := next(filter(_is_mapping, kinds), None):
+        item = get_args(kind)[1]
+        return {key: _known_keys(each, item, (*path, key), fault) for key, each in value.items()}
+    return value
+
+
+def _known_in_section(
+    value: dict[str, Any], kind: type[Any], path: Path, fault: Fault
+) -> dict[str, Any]:
+    hints = section_hints(kind)
+    good: dict[str, Any] = {}
     for key, inner in value.items():
-        if key not in known:
-            fault((*path, key), unknown(key, known))
-        elif is_dataclass(hints[key]) and isinstance(inner, dict):
-            good[key] = _without_unknown(inner, hints[key], (*path, key), fault)
-        elif is_dataclass(hints[key]) and inner is None:
+        where = (*path, key)
+        if key not in hints:
+            fault(where, unknown(key, hints))
+        elif inner is None and _is_section(hints[key]):
             continue  # an empty section: its defaults
+        elif key.endswith("_env") and isinstance(inner, str) and not _names_variable(inner):
+            # It is not shown: who misreads the key puts the secret itself here.
+            allowed = "the name of an environment variable (letters, digits, _), not the secret"
+            fault(where, f"what it holds is not allowed; allowed: {allowed}")
         else:
-            good[key] = inner
+            good[key] = _known_keys(inner, hints[key], where, fault)
+        source = f"{key.removesuffix('_file')}_env"
+        if key.endswith("_file") and inner is not None and value.get(source) is not None:
+            fault(where, f"is given beside {source}; allowed: one of them")
     return good
 
 
-def unknown(key: str, known: list[str]) -> str:
+def _names_variable(text: str) -> bool:
+    return _ENVIRONMENT_NAME.fullmatch(text) is not None
+
+
+def section_hints(kind: type[Any]) -> dict[str, Any]:
+    """Return key -> annotated type of a settings class: a dataclass or a pydantic model."""
+    hints = get_type_hints(kind, include_extras=True)
+    if issubclass(kind, BaseModel):
+        return {name: hints[name] for name in kind.model_fields}
+    return {each.name: hints[each.name] for each in fields(kind) if each.init}
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """Return what a value may be, without annotations: the members of a union, or the type."""
+    if get_origin(hint) is Annotated:
+        return _members(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return tuple(each for member in get_args(hint) for each in _members(member))
+    return (hint,)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and (is_dataclass(kind) or issubclass(kind, BaseModel))
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) in (tuple, list, set, frozenset)
+
+
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) in (dict, Mapping)
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
     """Return the message for a key that is not known."""
-    if key in SECRETS and f"{key}_env" in known:
+    known = list(known)
+    if f"{key}_env" in known:
         return f"a secret does not stand in the file; allowed: {key}_env or {key}_file"
     near = difflib.get_close_matches(key, known, 1)
     guess = f"did you mean {near[0]}? " if near else ""
     return f"is not known; {guess}allowed: {', '.join(known) or 'nothing'}"
 
 
+def refused(value: Any, allowed: str) -> str:
+    """Return the message for a value that is not allowed."""
+    return f"{shown(value)} is not allowed; allowed: {allowed}"
+
+
 def shown(value: Any) -> str:
-    """Return a value for a message: short, on one line."""
-    text = json.dumps(value, ensure_ascii=False)
+    """Return a value for a message: short, on one line, without the password of a URL."""
+    text = _URL_PASSWORD.sub(r"\1***@", json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Give every leaf of nested mappings with its path."""
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            yield from walk(inner, (*path, key))
-        else:
-            yield (*path, key), inner

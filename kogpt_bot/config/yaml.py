@@ -6,6 +6,7 @@ Only `true`, `false`, `null`, decimal numbers and text are recognised, so that `
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,21 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 16
+MAX_DEPTH = 16  # ours needs 6; the parser recurses, and must not run out of stack
+MAX_KEY_CHARS = 200
+MAX_INT_DIGITS = 19  # 64 bits; longer ones are read as floating point
 
 Path = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = {  # kind: what it looks like, and how it may begin ("" is the empty scalar)
+    "bool": (re.compile(r"true|false"), "tf"),
+    "null": (re.compile(r"null|~|"), ("n", "~", "")),
+    "int": (re.compile(r"-?(?:0|[1-9][0-9]*)"), "-0123456789"),
+    "float": (re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"), "-0123456789"),
+}
+# No file name, message or prompt can hold these; escapes such as "\ud800" or "\0" write them.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,16 +62,9 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
 
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|false)$", "tf"),
-    ("null", r"^(?:null|~|)$", "n~\0"),
-    ("int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789"),
-    ("float", r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$", "-0123456789"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-_Loader.yaml_implicit_resolvers.setdefault("", []).append(
-    ("tag:yaml.org,2002:null", re.compile(r"^$"))
-)
+for _kind, (_pattern, _first) in _PLAIN.items():
+    _whole = re.compile(f"^(?:{_pattern.pattern})$")
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", _whole, list(_first))
 
 
 def read(content: bytes) -> Document:
@@ -70,53 +76,68 @@ def read(content: bytes) -> Document:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        document.faults.append((Mark(line, 1), "", "not UTF-8; save the file as UTF-8"))
+        good = error.object[: error.start].decode("utf-8")  # `object` is without a BOM
+        document.faults.append((_place(good, len(good)), "", "not UTF-8; save the file as UTF-8"))
         return document
     try:
-        _refuse_aliases(text, document)
-        node = yaml.compose(text, _Loader)
+        _refuse_structure(text, document)
+        node = None if document.faults else yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
+        place = _mark(mark) if mark else Mark(1, 1)
         document.faults.append((place, "", f"not YAML: {error.problem or error.context}"))
-        return document
-    except yaml.YAMLError as error:
-        document.faults.append((Mark(1, 1), "", f"not YAML: {str(error).splitlines()[0]}"))
-        return document
-    if not document.faults and node is not None:
-        document.value = _build(node, (), document)
+    except yaml.reader.ReaderError as error:
+        message = f"not YAML: the character U+{ord(text[error.position]):04X} is not allowed"
+        document.faults.append((_place(text, error.position), "", message))
+    else:
+        if node is not None:
+            document.value = _build(node, (), document)
     return document
 
 
-def _refuse_aliases(text: str, document: Document) -> None:
+def _refuse_structure(text: str, document: Document) -> None:
+    """Find what must not even be composed: anchors, aliases, depth without end."""
+    depth = 0
     for event in yaml.parse(text, _Loader):
-        if getattr(event, "anchor", None) and event.start_mark is not None:
-            place = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
-            document.faults.append(
-                (place, "", "anchors (&) and aliases (*) are not allowed; write the value out")
-            )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            message = f"nested deeper than {MAX_DEPTH}"
+            document.faults.append((_mark(event.start_mark), "", message))
+            return
+        if getattr(event, "anchor", None):
+            message = "anchors (&) and aliases (*) are not allowed; write the value out"
+            document.faults.append((_mark(event.start_mark), "", message))
+
+
+def _mark(mark: Any) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)
+
+
+def _place(text: str, position: int) -> Mark:
+    before = text[:position]
+    return Mark(before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1)
 
 
 def _build(node: Node, path: Path, document: Document) -> Any:
-    place = Mark(node.start_mark.line + 1, node.start_mark.column + 1)
-    document.marks.setdefault(path, place)
-    if len(path) > MAX_DEPTH:
-        document.faults.append((place, dotted(path), f"nested deeper than {MAX_DEPTH}"))
-        return None
-    if isinstance(node, MappingNode):
-        return _mapping(node, path, document)
+    document.marks.setdefault(path, _mark(node.start_mark))
+    if isinstance(node, ScalarNode):
+        return _scalar(node, path, document)
+    kind = "map" if isinstance(node, MappingNode) else "seq"
+    if node.tag != f"{_TAG}{kind}":
+        _refuse_tag(node, path, document)
     if isinstance(node, SequenceNode):
         return [_build(item, (*path, n), document) for n, item in enumerate(node.value)]
-    return _scalar(node, path, document, place)
+    return _mapping(node, path, document)
 
 
-def _mapping(node: MappingNode, path: Path, document: Document) -> dict[str, Any]:
+def _mapping(node: Node, path: Path, document: Document) -> dict[str, Any]:
     built: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        place = Mark(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-        if not isinstance(key_node, ScalarNode) or not key_node.value:
-            document.faults.append((place, dotted(path), "a key must be plain text"))
+        place = _mark(key_node.start_mark)
+        if not isinstance(key_node, ScalarNode) or not _is_key(key_node.value):
+            message = f"a key must be plain text, one line of up to {MAX_KEY_CHARS} characters"
+            document.faults.append((place, dotted(path), message))
             continue
         key = key_node.value
         inner = (*path, key)
@@ -130,21 +151,38 @@ def _mapping(node: MappingNode, path: Path, document: Document) -> dict[str, Any
     return built
 
 
-def _scalar(node: Node, path: Path, document: Document, place: Mark) -> Any:
+def _is_key(text: str) -> bool:
+    one_line = len(text.splitlines()) == 1 and text == text.strip()
+    return one_line and len(text) <= MAX_KEY_CHARS and not _UNPRINTABLE.search(text)
+
+
+def _scalar(node: ScalarNode, path: Path, document: Document) -> Any:
     text = str(node.value)
-    kind = node.tag.removeprefix("tag:yaml.org,2002:")
-    if kind == "str":
+    kind = node.tag.removeprefix(_TAG)
+    if kind != "str" and (kind not in _PLAIN or not _PLAIN[kind][0].fullmatch(text)):
+        _refuse_tag(node, path, document)  # !!bool yes
         return text
+    value: Any = text
     if kind == "bool":
-        return text == "true"
-    if kind == "null":
-        return None
-    if kind == "int" and re.fullmatch(r"-?[0-9]{1,20}", text):
-        return int(text)
-    if kind in ("int", "float"):
-        return float(text)
-    document.faults.append((place, dotted(path), f"the tag {node.tag} is not allowed"))
-    return text
+        value = text == "true"
+    elif kind == "null":
+        value = None
+    elif kind == "int" and len(text.lstrip("-")) <= MAX_INT_DIGITS:
+        value = int(text)
+    elif kind in ("int", "float"):
+        value = float(text)
+        if not math.isfinite(value):
+            document.faults.append((_mark(node.start_mark), dotted(path), "too large a number"))
+    elif found := _UNPRINTABLE.search(text):
+        message = f"the character U+{ord(found.group()):04X} is not allowed"
+        document.faults.append((_mark(node.start_mark), dotted(path), message))
+        value = _UNPRINTABLE.sub("\ufffd", text)  # messages quote it
+    return value
+
+
+def _refuse_tag(node: Node, path: Path, document: Document) -> None:
+    message = f"the tag {node.tag} is not allowed here; leave it out"
+    document.faults.append((_mark(node.start_mark), dotted(path), message))
 
 
 def dotted(path: Path) -> str:

@@ -1,8 +1,10 @@
+import re
+
 import pytest
 
 from kogpt_bot.errors import ConfigurationError
 from kogpt_bot.moderation.lexicon import load, load_default
-from kogpt_bot.moderation.pattern import PatternError, parse, variants
+from kogpt_bot.moderation.pattern import PatternError, expression, openings, parse
 
 
 def test_the_lexicon_of_the_package_is_sound() -> None:
@@ -59,6 +61,17 @@ def test_slots() -> None:
         parse("<ㄳ/ㅣ/>")
 
 
-def test_gaps_decide_the_variants() -> None:
-    counts = {gaps: len(variants("가나", gaps=gaps)) for gaps in ("none", "tight", "spaced")}
-    assert counts == {"none": 1, "tight": 2, "spaced": 3}
+@pytest.mark.parametrize(
+    ("text", "gaps"),
+    [("가나", "none"), ("가1나", "tight"), ("가.나", "tight"), ("가 나", "spaced")],
+)
+def test_gaps_widen_what_matches(text: str, gaps: str) -> None:
+    allowed = ("none", "tight", "spaced")
+    matched = [bool(re.match(expression("가나", gaps=wide), text)) for wide in allowed]
+    assert matched == [allowed.index(wide) >= allowed.index(gaps) for wide in allowed]
+
+
+def test_openings_name_every_way_to_begin() -> None:
+    assert set(openings("발[가나]")) == {("발", "가"), ("발", "나"), ("바", "ㄹ")}
+    assert set(openings("가나?")) == {("가", "나"), ("가", "")}
+    assert set(openings("가 말")) == {("가", "말"), ("가", "마")}

@@ -1,0 +1,97 @@
+"""Finds Latin-letter profanity (English, romanised Korean) and Korean typed in Latin keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import groupby
+
+from kogpt_bot.moderation.hangul import from_keys, is_syllable
+from kogpt_bot.moderation.lexicon import LatinRule
+
+_LEET = {
+    "a": "a@4", "b": "b8", "e": "e3", "g": "g9", "i": "i1!|", "l": "l1|", "o": "o0",
+    "s": "s$5", "t": "t7+", "u": "uv", "k": "kq", "z": "z2",
+}  # fmt: skip
+_MASK = "*#@%x"  # stands for one letter inside a word
+_BREAK = r"[.\-_,~'`·]{0,2}+"  # between two letters
+KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z])")  # long enough to be no accident
+_FIRST = {"a": "a@", "s": "s$"}  # signs for a first letter
+_WORD_BEGINS = r"(?<![a-z@$])"
+
+
+class LatinRules:
+    """The Latin rules, one expression for each letter that a word may begin with."""
+
+    def __init__(self, rules: tuple[LatinRule, ...]) -> None:
+        self._rules = rules
+        by_letter: dict[str, list[str]] = {}
+        for index, rule in enumerate(rules):
+            for letter, forms in _by_letter(rule).items():
+                by_letter.setdefault(letter, []).append(f"(?P<r{index}>{_expression(rule, forms)})")
+        self._patterns = {
+            sign: re.compile("|".join(parts))
+            for letter, parts in by_letter.items()
+            for sign in _FIRST.get(letter, letter)
+        }
+        inside = {letter for rule in rules if rule.inside for letter in _by_letter(rule)}
+        begins = re.escape("".join(sorted(self._patterns))) or "a"
+        anywhere = f"|[{''.join(sorted(inside))}]" if inside else ""
+        self._first = re.compile(f"{_WORD_BEGINS}[{begins}]{anywhere}")
+
+    def find(self, text: str) -> Iterator[tuple[int, int, LatinRule]]:
+        """Yield span and rule from left to right; `text` is normalised."""
+        at = 0
+        while first := self._first.search(text, at):
+            match = self._patterns[first.group()].match(text, first.start())
+            at = first.start() + 1
+            if match is not None and match.lastgroup is not None:
+                yield match.start(), match.end(), self._rules[int(match.lastgroup[1:])]
+                at = match.end()
+
+
+def _by_letter(rule: LatinRule) -> dict[str, list[str]]:
+    letters: dict[str, list[str]] = {}
+    for form in sorted(rule.forms, key=len, reverse=True):
+        letters.setdefault(form[0], []).append(form)
+    return letters
+
+
+def _expression(rule: LatinRule, forms: list[str]) -> str:
+    """Return the expression for the forms of `rule` that begin with one letter."""
+    joined = "|".join(map(_joined, forms))
+    left, right = ("", "") if rule.inside else (_WORD_BEGINS, "(?![a-z])")
+    spaced = "|".join(" ".join(form) for form in forms if len(form) >= 4)
+    letters = f"|{_WORD_BEGINS}(?:{spaced})(?![a-z])" if spaced else ""
+    return f"{left}(?:{joined}){right}{letters}"
+
+
+def _joined(form: str) -> str:
+    """Allow repeats, leet, a mask for inner letters and a mark between two letters."""
+    parts = []
+    runs = [(letter, len(list(run))) for letter, run in groupby(form)]
+    for index, (letter, count) in enumerate(runs):
+        body = f"[{re.escape(_LEET[letter])}]" if letter in _LEET and index else letter
+        if index == 0 and letter in _FIRST:
+            body = f"[{_FIRST[letter]}]"
+        repeated = f"{body}{{{count},6}}+"
+        inner = 0 < index < len(runs) - 1
+        parts.append(
+            f"(?:{repeated}|[{_MASK}]{{{count}}})" if inner and len(runs) > 3 else repeated
+        )
+    return _BREAK.join(parts)
+
+
+def keyed_words(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield span and reading of each Latin word that types whole Hangul syllables."""
+    for match in KEYED.finditer(text):
+        reading = _reading(match.group())
+        if reading:
+            yield match.start(), match.end(), reading
+
+
+@lru_cache(maxsize=8192)
+def _reading(word: str) -> str:
+    reading = from_keys(word)
+    return reading if len(reading) >= 2 and all(map(is_syllable, reading)) else ""

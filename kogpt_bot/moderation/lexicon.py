@@ -1,0 +1,146 @@
+"""Reads the lexicon: YAML to frozen rules, with every fault named by its place."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.moderation.pattern import PatternError, parse
+
+DEFAULT_LEXICON = "lexicon.yaml"
+
+
+class Category(enum.StrEnum):
+    """What kind of profanity a rule finds."""
+
+    SWEARING = "욕설"
+    SEXUAL = "성적"
+    DEMEANING = "비하"
+    SLUR = "혐오"
+    MILD = "mild"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One word family in Hangul; the fields are explained at the top of `lexicon.yaml`."""
+
+    id: str
+    category: Category
+    severity: int
+    forms: tuple[str, ...]
+    word: str = ""  # empty: the match itself, without what was put in
+    gaps: str = "spaced"
+    left: str = "any"
+    right: str = "any"
+    only: str = "both"
+    initials: bool = False
+    joined: str = ""
+    not_before: tuple[str, ...] = ()
+    before_unless: tuple[str, ...] = ()
+    not_after: tuple[str, ...] = ()
+    not_joined: tuple[str, ...] = ()
+    joined_unless: tuple[str, ...] = ()
+    not_near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LatinRule:
+    """One word family in Latin letters."""
+
+    id: str
+    category: Category
+    severity: int
+    forms: tuple[str, ...]
+    word: str = ""
+    inside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """Everything the detector knows."""
+
+    rules: tuple[Rule, ...]
+    latin: tuple[LatinRule, ...]
+    innocent: tuple[str, ...]
+
+
+_CHOICES = {
+    "gaps": ("none", "tight", "spaced"),
+    "left": ("any", "edge"),
+    "right": ("any", "edge"),
+    "only": ("both", "hidden"),
+}
+
+
+def load_default() -> Lexicon:
+    """Read the lexicon that comes with the package."""
+    text = files("kogpt_bot.moderation").joinpath(DEFAULT_LEXICON).read_text(encoding="utf-8")
+    return load(text, name=DEFAULT_LEXICON)
+
+
+def load(text: str, *, name: str) -> Lexicon:
+    """Read a lexicon from YAML text; raises ConfigurationError, one line per fault."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        data = yaml.load(text, Loader=loader)  # noqa: S506  # a safe loader, in C where there is one
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{name}: {error}") from error
+    if not isinstance(data, dict) or not set(data) <= {"rules", "latin", "innocent"}:
+        raise ConfigurationError(f"{name}: expected the keys rules, latin and innocent")
+    faults: list[str] = []
+    rules = tuple(_rule(Rule, entry, faults) for entry in data.get("rules") or ())
+    latin = tuple(_rule(LatinRule, entry, faults) for entry in data.get("latin") or ())
+    seen: set[str] = set()
+    for rule in (*rules, *latin):
+        if rule is not None and rule.id in seen:
+            faults.append(f"{rule.id}: this id is used twice")
+        if rule is not None:
+            seen.add(rule.id)
+    if faults:
+        raise ConfigurationError("\n".join(f"{name}: {fault}" for fault in faults))
+    return Lexicon(
+        tuple(rule for rule in rules if isinstance(rule, Rule)),
+        tuple(rule for rule in latin if isinstance(rule, LatinRule)),
+        tuple(str(phrase) for phrase in data.get("innocent") or ()),
+    )
+
+
+def _rule(
+    kind: type[Rule] | type[LatinRule], entry: object, faults: list[str]
+) -> Rule | LatinRule | None:
+    """Build one rule, or note what is wrong with it."""
+    if not isinstance(entry, Mapping):
+        faults.append(f"expected a mapping, got {entry!r}")
+        return None
+    place = str(entry.get("id", entry))
+    unknown = set(entry) - {field.name for field in fields(kind)}
+    missing = {"id", "category", "severity", "forms"} - set(entry)
+    wrong = [
+        f"{key}: {entry[key]!r} is none of {', '.join(allowed)}"
+        for key, allowed in _CHOICES.items()
+        if key in entry and entry[key] not in allowed
+    ]
+    if unknown or missing or wrong:
+        faults.append(f"{place}: unknown {sorted(unknown)}, missing {sorted(missing)}, {wrong}")
+        return None
+    values: dict[str, Any] = {
+        key: tuple(map(str, value)) if isinstance(value, list) else value
+        for key, value in entry.items()
+    }
+    try:
+        values["category"] = Category(str(entry["category"]))
+        if values["severity"] not in (1, 2, 3):
+            raise ValueError("severity is 1, 2 or 3")
+        if kind is Rule:
+            for form in values["forms"]:
+                parse(form)
+        return kind(**values)
+    except (PatternError, ValueError) as error:
+        faults.append(f"{place}: {error}")
+        return None

@@ -1,0 +1,85 @@
+"""Screens text while it streams: nothing profane is released, clean text waits a little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from kogpt_bot.moderation.detector import Detector, Match
+
+HOLD_BACK = 12  # characters; longer than nearly every disguised word
+MEMORY = 48  # released characters that are looked at again, for the words on the left
+MASK = "○○"
+
+
+class Screened(NamedTuple):
+    """What may be shown now, and what was found in it; spans count from the stream's start."""
+
+    text: str
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """The end of the stream: what was released last, and what is held back."""
+
+    text: str = ""
+    released: int = 0  # how much of `text` is out
+    origin: int = 0  # where `text` begins in the stream
+
+
+def masked(_: Match) -> str:
+    """Show ○○ for a match."""
+    return MASK
+
+
+class StreamScreen:
+    """Screens one stream; feed it every delta, then finish it.
+
+    `show` says what is put in a match's place: ○○ unless told otherwise. Matches below
+    `threshold` are reported and left as they are.
+    """
+
+    def __init__(
+        self, detector: Detector, *, threshold: int = 2, show: Callable[[Match], str] = masked
+    ) -> None:
+        self._detector = detector
+        self._threshold = threshold
+        self._show = show
+        self._tail = _Tail()
+
+    def feed(self, delta: str) -> Screened:
+        """Take the next piece of the stream; return what is decided."""
+        self._tail = replace(self._tail, text=self._tail.text + delta)
+        return self._release(len(self._tail.text) - HOLD_BACK)
+
+    def finish(self) -> Screened:
+        """Return what is left; the stream has ended."""
+        return self._release(len(self._tail.text))
+
+    def _release(self, until: int) -> Screened:
+        """Release up to `until`, or to the end of the match that begins before it."""
+        tail = self._tail
+        if until <= tail.released:
+            return Screened("", ())
+        pieces: list[str] = []
+        matches: list[Match] = []
+        at = tail.released
+        for match in self._detector.find(tail.text):
+            if match.end <= at or match.start >= until:
+                continue
+            shown = match.text if match.severity < self._threshold else self._show(match)
+            pieces += (tail.text[at : match.start], shown)
+            at = match.end
+            matches.append(
+                replace(match, start=match.start + tail.origin, end=match.end + tail.origin)
+            )
+        pieces.append(tail.text[at:until])
+        self._forget(max(at, until))
+        return Screened("".join(pieces), tuple(matches))
+
+    def _forget(self, released: int) -> None:
+        drop = max(0, released - MEMORY)
+        tail = self._tail
+        self._tail = _Tail(tail.text[drop:], released - drop, tail.origin + drop)
