@@ -240,3 +240,14 @@ def test_nothing_heavy_is_imported_by_the_daemon():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_profanity_is_found_line_by_line(command):
+    done = command("profanity", "scan", stdin="씨발 뭐야\n시발점에서 만나\n\n")
+    rows = [json.loads(row) for row in done.stdout.splitlines()]
+    assert [row["profane"] for row in rows] == [True, False, False]
+    assert rows[0]["matches"][0]["text"] == "씨발"
+    done = command("profanity", "scan", "--json", stdin='{"text": "tlqkf"}\n{"text"\n')
+    assert done.returncode == 78
+    assert "Traceback" not in done.stderr
+    assert command("profanity", "explain", "안녕").stdout == "nothing found\n"
