@@ -15,6 +15,7 @@ from kogpt_bot.clock import SystemClock
 from kogpt_bot.config import Settings, resolve_layers
 from kogpt_bot.config.load import plugins
 from kogpt_bot.conversation.manager import ConversationManager
+from kogpt_bot.conversation.setting_values import check_overrides
 from kogpt_bot.conversation.settings import SettingsLayers
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.inbox import MessageInbox
@@ -127,7 +128,10 @@ async def _core(
     source: ServedModelSource,
 ) -> tuple[MessageInbox, Lanes, Responder]:
     clock, randomness = SystemClock(), random.SystemRandom()
-    layers = SettingsLayers(resolve_layers(settings).file, await store.settings.all())
+    command, faults = check_overrides(await store.settings.all())
+    for fault in faults:  # a setting of another version, say: left out, and said
+        log.warning("stored_setting_ignored", why=fault)
+    layers = SettingsLayers(resolve_layers(settings).file, command)
     book = ChannelBook(layers, settings.personas)
     manager = ConversationManager(source.generate, lambda: randomness.getrandbits(31))
     limits = settings.limits

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kogpt_bot.conversation.chat_template import ChatTemplate
@@ -24,13 +24,14 @@ from kogpt_bot.conversation.persona import Persona
 from kogpt_bot.conversation.prompt import Prompt, PromptBuilder
 from kogpt_bot.conversation.reply import ReplyFilter
 from kogpt_bot.conversation.settings import ChannelSettings, PromptStyle, Sampling
-from kogpt_bot.conversation.speakers import Line
+from kogpt_bot.conversation.speakers import Line, distinct_names
 from kogpt_bot.conversation.tokens import TokenCodec
 from kogpt_bot.conversation.window import choose_start
 from kogpt_bot.errors import ConfigurationError
 from kogpt_bot.messages import ChannelKey
 
 ATTEMPTS = 2
+SEEDS = 2**63  # the service takes seeds below this
 MAX_WINDOWS = 10_000  # channels whose window's start is remembered
 
 
@@ -141,26 +142,30 @@ class ConversationManager:
         )
         if settings.context.max_tokens is not None:
             budget = min(budget, settings.context.max_tokens)
-        builder = PromptBuilder(request.persona, model.codec, budget, template)
-        return builder.build(self._window(request, builder))
+        builder = PromptBuilder(request.persona, model.codec, max(budget, 1), template)
+        # The names of everyone in the history: a person keeps theirs when the window is cut.
+        names = distinct_names((each.line for each in request.history), request.persona.name)
+        return builder.build(self._window(request, builder, names), names)
 
-    def _window(self, request: ReplyRequest, builder: PromptBuilder) -> list[Line]:
-        history = request.history
-        ids = [each.id for each in history]
-        costs = [builder.cost(each.line) for each in history]
+    def _window(
+        self, request: ReplyRequest, builder: PromptBuilder, names: dict[str, str]
+    ) -> list[Line]:
+        ids = [each.id for each in request.history]
+        lines = [each.line for each in request.history]
         start = choose_start(
             ids,
-            costs,
+            lambda index: builder.cost(lines[index]),
+            lambda index: builder.taken(lines[index:], names),
             builder.room,
-            self._starts.get(request.key),
-            request.settings.context.max_messages,
+            start_id=self._starts.get(request.key),
+            limit=request.settings.context.max_messages,
         )
-        if history:
+        if ids:
             self._starts[request.key] = ids[start]
             self._starts.move_to_end(request.key)
             if len(self._starts) > MAX_WINDOWS:
                 self._starts.popitem(last=False)
-        return [each.line for each in history[start:]]
+        return lines[start:]
 
     def reply(self, request: ReplyRequest) -> Reply:
         """Return the answer to the newest message."""
@@ -172,9 +177,9 @@ class ConversationManager:
         outcome.prompt, outcome.prompt_tokens = prompt.text, len(prompt.ids)
         fixed = request.settings.sampling.seed
         for attempt in range(ATTEMPTS):
-            seed = self._new_seed() if fixed is None else fixed + attempt
+            seed = self._new_seed() if fixed is None else (fixed + attempt) % SEEDS
             outcome.attempts, outcome.seed = attempt + 1, seed
-            outcome.generated = ""
+            outcome.generated = outcome.finish_reason = ""
             given = False
             async with aclosing(self._attempt(request, prompt, seed, outcome)) as pieces:
                 async for text in pieces:
@@ -196,7 +201,10 @@ class ConversationManager:
             multiline=request.settings.prompt.multiline,
             echoes=_echoes(request.history),
         )
-        ask = Ask(prompt, request.settings.sampling, seed, request.key, request.priority)
+        sampling = request.settings.sampling
+        left = request.model.context_length - len(prompt.ids)  # a service may refuse to go beyond
+        sampling = replace(sampling, max_new_tokens=max(min(sampling.max_new_tokens, left), 1))
+        ask = Ask(prompt, sampling, seed, request.key, request.priority)
         async with aclosing(self._generate(ask)) as stream:
             async for piece in stream:
                 outcome.generated += piece.text

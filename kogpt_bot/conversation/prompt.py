@@ -38,10 +38,13 @@ class PromptBuilder:
         budget: int,
         chat_template: ChatTemplate | None = None,
     ) -> None:
+        if budget < 1:
+            raise ValueError(f"a prompt needs a budget of one token at least, not {budget}")
         self._codec = codec
         self._template = chat_template
         self._budget = budget
         self._persona = self._fitting(persona)
+        self._header = self._size(self._persona, ())
 
     def _fitting(self, persona: Persona) -> Persona:
         """Leave half of the budget to the conversation: examples go first, then the description."""
@@ -59,37 +62,48 @@ class PromptBuilder:
     @property
     def room(self) -> int:
         """How many tokens are left for the messages."""
-        return self._budget - self._size(self._persona, ())
+        return self._budget - self._header
 
     def cost(self, line: Line) -> int:
         """Return about how many tokens a message takes; the whole prompt is counted exactly."""
         return len(self._codec.encode(transcript.line(line.name, line.text))) + 1
 
-    def build(self, lines: Sequence[Line]) -> Prompt:
+    def taken(self, lines: Sequence[Line], names: dict[str, str]) -> int:
+        """Return how many of the `room` tokens these lines take, exactly."""
+        return self._size(self._persona, lines, names) - self._header
+
+    def fits(self, lines: Sequence[Line], names: dict[str, str]) -> bool:
+        """Return whether the prompt for these lines is within the budget, counted exactly."""
+        return self._size(self._persona, lines, names) <= self._budget
+
+    def build(self, lines: Sequence[Line], names: dict[str, str] | None = None) -> Prompt:
         """Return the prompt for the newest of `lines`, dropping the oldest where needed.
 
-        The prompt never exceeds the budget, and the newest message is always in it, shortened
-        where it alone is too long. ValueError for no lines.
+        `names` are the speakers' (`distinct_names`). The prompt never exceeds the budget, and the
+        newest message is always in it, shortened where it alone is too long. ValueError for no
+        lines.
         """
         if not lines:
             raise ValueError("a prompt needs a message to answer")
-        names = distinct_names(lines, self._persona.name)
+        if names is None:
+            names = distinct_names(lines, self._persona.name)
         kept = list(lines)
-        while len(kept) > 1 and self._size(self._persona, kept, names) > self._budget:
+        while len(kept) > 1 and not self.fits(kept, names):
             kept.pop(0)
-        if self._size(self._persona, kept, names) > self._budget:
-            newest = kept[0]
-            text = _longest(
-                newest.text,
-                lambda text: (
-                    self._size(self._persona, [replace(newest, text=text)], names) <= self._budget
-                ),
-            )
-            kept = [replace(newest, text=text)]
+        if not self.fits(kept, names):
+            kept, names = self._shortened(kept[0], names)
         ids, text = self._render(self._persona, kept, names)
         speakers = self._speakers(kept, names)
         stops = tuple(f"\n{name}:" for name in speakers)
-        return Prompt(tuple(ids), text, stops, speakers)
+        # In a budget that not even the labels fit into, the end is what the model goes on from.
+        return Prompt(tuple(ids[-self._budget :]), text, stops, speakers)
+
+    def _shortened(self, line: Line, names: dict[str, str]) -> tuple[list[Line], dict[str, str]]:
+        """Return the newest message as far as it fits, under a short name if need be."""
+        if not self.fits([replace(line, text="")], names):
+            names = {**names, line.author_id: transcript.NAMELESS}
+        text = _longest(line.text, lambda text: self.fits([replace(line, text=text)], names))
+        return [replace(line, text=text)], names
 
     def _size(
         self, persona: Persona, lines: Sequence[Line], names: dict[str, str] | None = None
@@ -126,26 +140,27 @@ class PromptBuilder:
 def _longest(text: str, fits: Callable[[str], bool]) -> str:
     """Return the longest shortening of `text` that fits: its beginning and its end.
 
-    Graphemes stay whole; the empty text where nothing fits.
+    Graphemes stay whole, unless not one fits (zalgo); the empty text where nothing fits.
     """
     if len(text) > MAX_CHARS:  # a bound for the work, far above any budget
-        text = text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
-    graphemes = regex.findall(r"\X", text)
+        text = text[: MAX_CHARS // 2] + CUT_MARK + text[-MAX_CHARS // 2 :]
+    return _most(regex.findall(r"\X", text), fits) or _most(list(text), fits)
+
+
+def _most(units: Sequence[str], fits: Callable[[str], bool]) -> str:
+    """Return as many of the units as fit, two thirds of them from the beginning."""
 
     def shortened(count: int) -> str:
-        if count >= len(graphemes):
-            return text
+        if count in (0, len(units)):
+            return "".join(units[:count])
         head, tail = count - count // 3, count // 3
-        end = graphemes[len(graphemes) - tail :]
-        return "".join(graphemes[:head]) + CUT_MARK + "".join(end)
+        return "".join(units[:head]) + CUT_MARK + "".join(units[len(units) - tail :])
 
-    low, high = 0, len(graphemes)
+    low, high = 0, len(units)
     while low < high:
         middle = (low + high + 1) // 2
         if fits(shortened(middle)):
             low = middle
         else:
             high = middle - 1
-    if low:
-        return shortened(low)
-    return ""
+    return shortened(low)

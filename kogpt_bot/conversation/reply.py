@@ -6,16 +6,20 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from kogpt_bot.conversation.transcript import visible
+
 ECHO_MIN_CHARS = 10  # people do greet each other with the same word
 MAX_REPLY_CHARS = 20_000
+# Whatever a platform may show as the end of a line is one; "\r\n" is one as well.
+_BREAKS = str.maketrans({**dict.fromkeys("\v\f\x1c\x1d\x1e\x85\u2028\u2029", "\n"), "\r": None})
 
 
 class ReplyFilter:
     """Takes the model's text in pieces and gives what may be shown; what it gave never changes.
 
-    Text that may still become `\\n이름:` of somebody present is held back, and so is text that
-    may still become a mere echo. `speakers` has one name at least. `done` says that the rest of
-    the stream is not wanted.
+    A line that may still become `이름:` of somebody present is held back, the first one too, and
+    so is text that may still become a mere echo. `speakers` has one name at least. `done` says
+    that the rest of the stream is not wanted.
     """
 
     def __init__(
@@ -28,11 +32,10 @@ class ReplyFilter:
     ) -> None:
         self.done = False
         self._multiline = multiline
-        self._own = re.compile(rf"\s*(?:{re.escape(bot)}\s*[:：]\s*)*")
-        self._own_label = f"{bot}:"
+        self._own = re.compile(rf"\s*(?:{re.escape(bot)}[ \t]*[:：]\s*)*")
         names = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
-        self._label = re.compile(rf"\n[ \t]*(?:{names})[ \t]*[:：]")
-        self._labels = [f"{name}:" for name in speakers]
+        self._label = re.compile(rf"(?:\A|\n)[ \t]*(?:{names})[ \t]*[:：]")
+        self._labels = [f"{name}:" for name in (bot, *speakers)]
         self._echoes = [e for e in map(_core, echoes) if len(e) >= ECHO_MIN_CHARS]
         self._raw = ""
         self._given = 0  # characters of the cleaned text that were given out
@@ -46,7 +49,7 @@ class ReplyFilter:
         """Take a piece of the stream; return what may be shown now, "" for nothing yet."""
         if self.done:
             return ""
-        self._raw += delta
+        self._raw += visible(delta.translate(_BREAKS))
         clean, self.done = self._clean()
         # What is left when it is done comes from `finish`, which knows an echo when it sees one.
         return "" if self.done else self._give(clean[: self._safe(clean)])
@@ -81,18 +84,14 @@ class ReplyFilter:
     def _safe(self, clean: str) -> int:
         """Return how much of `clean` cannot be taken back any more."""
         if not self._given:
-            # The label of our own may still be coming, letter by letter.
-            if self._own_label.startswith(clean.strip()):
-                return 0
             core = _core(clean)
             if any(echo.startswith(core) for echo in self._echoes):
                 return 0
         safe = len(clean.rstrip())
-        line = clean.rfind("\n")
-        if line >= 0:
-            tail = clean[line + 1 :].strip()
-            if any(label.startswith(tail) or label[:-1] == tail for label in self._labels):
-                safe = min(safe, len(clean[:line].rstrip()))
+        line = clean.rfind("\n") + 1
+        tail = clean[line:].strip()
+        if any(label.startswith(tail) or label[:-1] == tail for label in self._labels):
+            safe = min(safe, len(clean[:line].rstrip()))
         return safe
 
 

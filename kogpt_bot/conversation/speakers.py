@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kogpt_bot.conversation.transcript import MAX_NAME_CHARS, speaker_name
+from kogpt_bot.conversation.transcript import MAX_NAME_CHARS, cut, speaker_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def distinct_names(lines: Iterable[Line], bot_name: str) -> dict[str, str]:
         while _shape(name) in taken:
             number += 1
             suffix = f" {number}"
-            name = wanted[: MAX_NAME_CHARS - len(suffix)] + suffix
+            name = cut(wanted, MAX_NAME_CHARS - len(suffix)).rstrip() + suffix
         taken.add(_shape(name))
         names[line.author_id] = name
     return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Protocol
 
 from tokenizers import Tokenizer
@@ -24,7 +25,7 @@ class ModelTokens:
 
     def __init__(self, tokenizer_json: bytes) -> None:
         text = tokenizer_json.decode()
-        self._plain: Tokenizer = Tokenizer.from_str(text)
+        self._plain: Tokenizer = Tokenizer.from_str(_all_special(text))
         self._plain.encode_special_tokens = True
         self._control: Tokenizer = Tokenizer.from_str(text)
         for tokenizer in (self._plain, self._control):
@@ -38,3 +39,14 @@ class ModelTokens:
     def encode_control(self, text: str) -> list[int]:
         """Return the ids of text of our own."""
         return list(self._control.encode(text, add_special_tokens=False).ids)
+
+
+def _all_special(tokenizer_json: str) -> str:
+    """Mark every added token as special, so that `encode_special_tokens` covers all of them.
+
+    Some models add control tokens (`<think>`, `<tool_call>`) without that mark.
+    """
+    content = json.loads(tokenizer_json)
+    for token in content.get("added_tokens", ()):
+        token["special"] = token.get("special", False) or bool(token["content"].strip())
+    return json.dumps(content)

@@ -7,8 +7,7 @@ one line, and neither a name nor a text can hold a line break or, in a name, a c
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import regex
 
 from kogpt_bot.conversation.persona import Persona
 
@@ -16,27 +15,47 @@ MAX_NAME_CHARS = 24  # longer nicknames waste the window; Discord allows 32
 NAMELESS = "손님"  # a name of nothing but symbols we drop
 
 # Everything that Unicode or a tokenizer may take for the end of a line.
-_LINE_BREAKS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_COLONS = re.compile(r"[:：﹕︰꞉˸∶ː]")
-_SPACES = re.compile(r"\s+")
+_LINE_BREAKS = regex.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# Controls, bidirectional and tag characters, zero-width ones, private use; all but the joiner that
+# holds emoji sequences together. `regex` knows a newer Unicode than Python, thus newer emoji.
+_HIDDEN = regex.compile(r"[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}--[\t\n\u200d]]", regex.V1)
+# What looks like a colon in any script, and letters that look like nothing (Hangul fillers).
+_NOT_IN_NAMES = regex.compile(
+    r"[:：﹕︰︓꞉˸∶ː։׃܃܄᛬᠃⁚⦂፥፦\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5]"
+)
+_SPACES = regex.compile(r"\s+")
+_SEEN = regex.compile(r"[^\p{M}\p{Z}\u200d]")
 
 
 def speaker_name(name: str) -> str:
     """Return `name` as it may stand before a colon: one line, no colon, at most 24 characters."""
-    clean = "".join(c for c in name if unicodedata.category(c) not in _HIDDEN or c in _JOINERS)
-    clean = _SPACES.sub(" ", _COLONS.sub(" ", clean)).strip()
-    return clean[:MAX_NAME_CHARS].strip("\u200d\ufe0f ") or NAMELESS
-
-
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_JOINERS = frozenset("\u200d")  # holds emoji sequences together
+    clean = visible(_LINE_BREAKS.sub(" ", name))
+    clean = _SPACES.sub(" ", _NOT_IN_NAMES.sub(" ", clean)).strip()
+    clean = cut(clean, MAX_NAME_CHARS).strip("\u200d\ufe0f ")
+    return clean if _SEEN.search(clean) else NAMELESS
 
 
 def utterance(text: str) -> str:
     """Return `text` as one line: line breaks and runs of white space become one space."""
-    clean = _LINE_BREAKS.sub(" ", text)
-    clean = "".join(c for c in clean if c in "\t\u200d" or unicodedata.category(c) not in _HIDDEN)
-    return _SPACES.sub(" ", clean).strip()
+    return _SPACES.sub(" ", visible(_LINE_BREAKS.sub(" ", text))).strip()
+
+
+def visible(text: str) -> str:
+    """Return `text` without the characters that nobody sees; tabs and newlines stay."""
+    return _HIDDEN.sub("", text)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return the beginning of `text`: at most `limit` characters, no grapheme cut in two.
+
+    A grapheme that alone is longer (zalgo) is cut.
+    """
+    end = 0
+    for grapheme in regex.finditer(r"\X", text):
+        if grapheme.end() > limit:
+            break
+        end = grapheme.end()
+    return text[: end or limit]
 
 
 def header(persona: Persona) -> str:

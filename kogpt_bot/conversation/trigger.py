@@ -43,11 +43,21 @@ class Decision:
         return PRIORITIES.get(self.reason, 1)
 
 
-# What may follow a name in Korean without making it another word: vocatives, titles, particles.
-_PARTICLES = (
-    "아|야|이야|님|씨|군|양|이|가|은|는|을|를|의|도|만|에게|한테|께|랑|이랑|와|과|로|으로|이는|이가|이도"
-    "|이한테|이랑은|님은|님이|님아|님도|님께|님한테|씨는|씨가|부터|까지|보다|처럼|예요|이에요|이니|니"
+# What may follow a name in Korean without making it another word: titles, vocatives, particles.
+# Some depend on whether the syllable before has a final consonant: 코코야 but 민준아, so that
+# 코코아 (cocoa) calls nobody.
+_ALWAYS = (
+    "의|도|만(?:은|이|의|도)?|(?:에게|한테|께)(?:서)?(?:는|도|만)?|하고(?:는|도)?"
+    "|(?:부터|까지|보다|처럼)(?:는|도)?"
 )
+_AFTER_VOWEL = "야[아야]*|여|가|는|를|와(?:는|도)?|랑(?:은|도)?|로|니|예요|라고|라는|라면"
+_AFTER_CONSONANT = (
+    "아+|이|은|을|과(?:는|도)?|이랑(?:은|도)?|으로|이니|이에요|이야|이여|이라고|이라는|이라면"
+)
+_VOWEL = rf"(?:{_AFTER_VOWEL}|{_ALWAYS})(?:요)?"
+_CONSONANT = rf"(?:{_AFTER_CONSONANT}|{_ALWAYS}|이(?:{_VOWEL}))(?:요)?"  # 민준이가, 민준이는
+_TITLES = rf"(?:씨|쨩)(?:{_VOWEL})?|(?:님|군|양|쌤|짱)(?:{_CONSONANT})?"
+_FIRST_SYLLABLE, _LAST_SYLLABLE, _FINALS = 0xAC00, 0xD7A3, 28  # Unicode 3.12: Hangul syllables
 
 
 def decide(
@@ -88,5 +98,12 @@ def calls(text: str, word: str) -> bool:
     folded = unicodedata.normalize("NFKC", word).casefold().strip()
     if not folded:
         return False
-    pattern = rf"(?<!\w){re.escape(folded)}(?:{_PARTICLES})?(?!\w)"
+    pattern = rf"(?<!\w){re.escape(folded)}(?:{_TITLES}|{_particles(folded)})?(?!\w)"
     return re.search(pattern, unicodedata.normalize("NFKC", text).casefold()) is not None
+
+
+def _particles(word: str) -> str:
+    last = ord(word[-1])
+    if not _FIRST_SYLLABLE <= last <= _LAST_SYLLABLE:  # how it is pronounced is not known
+        return f"{_VOWEL}|{_CONSONANT}"
+    return _CONSONANT if (last - _FIRST_SYLLABLE) % _FINALS else _VOWEL

@@ -7,17 +7,25 @@ and then drops its older half.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def choose_start(
-    ids: Sequence[int], costs: Sequence[int], budget: int, start_id: int | None, limit: int
+    ids: Sequence[int],
+    cost: Callable[[int], int],
+    taken: Callable[[int], int],
+    room: int,
+    *,
+    start_id: int | None,
+    limit: int,
 ) -> int:
     """Return the index of the window's first message.
 
-    `ids` and `costs` (tokens) are those of the history, oldest first; `limit` is how many
-    messages were asked for. `start_id` is the id of the window's first message the last time. The
-    newest message is always inside, also where it alone exceeds `budget`.
+    `ids` are those of the history, oldest first; `limit` is how many messages were asked for.
+    `start_id` is the id of the window's first message the last time. `cost(index)` is about how
+    many of the `room` tokens a message takes, asked only for the newest that fill the room;
+    `taken(index)` is how many a window that starts there takes, exactly. The newest message is
+    always inside, also where it alone is too long.
     """
     if not ids:
         return 0
@@ -26,10 +34,19 @@ def choose_start(
         begin = list(ids).index(start_id)
     elif len(ids) >= limit:  # the old start is out of sight: the window is full
         begin = len(ids) // 2
-    if sum(costs[begin:]) <= budget:
+    newest = len(ids) - 1
+    sums = _sums(cost, newest, room)
+    if len(ids) - begin <= len(sums) and taken(begin) <= room:
         return begin
-    begin, room = len(ids) - 1, budget // 2 - costs[-1]
-    while begin > 0 and costs[begin - 1] <= room:
-        begin -= 1
-        room -= costs[begin]
+    begin = newest - max(sum(1 for each in sums if each <= room // 2) - 1, 0)
+    while begin < newest and taken(begin) > room // 2:  # the costs were too low
+        begin += (newest - begin) // 8 + 1
     return begin
+
+
+def _sums(cost: Callable[[int], int], newest: int, room: int) -> list[int]:
+    """Return what the newest message, the newest two, ... take, as long as that fits."""
+    sums: list[int] = [cost(newest)]
+    while len(sums) <= newest and (more := sums[-1] + cost(newest - len(sums))) <= room:
+        sums.append(more)
+    return sums

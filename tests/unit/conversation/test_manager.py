@@ -1,7 +1,13 @@
 """The manager: one history in, an answer out; never silence, never another channel."""
 
-import pytest
+import re
 
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from kogpt_bot.conversation.chat_template import ChatTemplate
 from kogpt_bot.conversation.manager import (
     ConversationManager,
     HistoryLine,
@@ -18,8 +24,10 @@ from kogpt_bot.conversation.settings import (
     Sampling,
 )
 from kogpt_bot.conversation.speakers import Line
+from kogpt_bot.conversation.tokens import ModelTokens
 from kogpt_bot.errors import ConfigurationError, GenerationInterrupted
 from kogpt_bot.messages import ChannelKey
+from tests.fakes.tokenizer import make_tokenizer
 
 KEY = ChannelKey("web", "방")
 
@@ -142,3 +150,86 @@ async def test_a_chat_style_without_a_template_is_said(request_for):
     settings = ChannelSettings(prompt=PromptSettings(style=PromptStyle.CHAT))
     with pytest.raises(ConfigurationError, match="allowed here: transcript"):
         manager(Model()).prompt(request_for("안녕", settings=settings))
+
+
+CODEC = ModelTokens(make_tokenizer().to_str().encode())
+TEMPLATE = ChatTemplate(
+    "{% for m in messages %}[BOS]{{ m.role }}\n{{ m.content }}[EOS][EOS][EOS]\n{% endfor %}[BOS]",
+    {},
+)
+
+
+@hypothesis_settings(deadline=None)
+@given(order=st.lists(st.integers(0, 2), min_size=1, max_size=40), context=st.integers(150, 700))
+def test_another_channels_text_is_never_in_the_prompt(order, context):
+    """The manager remembers only where windows begin: never a text, and for each channel alone."""
+    under_test = manager(Model())
+    said = {0: [], 1: [], 2: []}
+    for number, room in enumerate(order):
+        said[room].append(HistoryLine(number, Line("u", "민수", f"방{room}에서 {number}번")))
+        key = ChannelKey("web", f"방 {room}")
+        serving = ServingModel("m", context, CODEC)
+        request = ReplyRequest(key, ChannelSettings(), DEFAULT_PERSONA, said[room], serving)
+        text = under_test.prompt(request).text
+        assert set(re.findall(r"방(\d)에서", text)) == {str(room)}
+        assert f"방{room}에서 {number}번" in text
+
+
+@pytest.mark.parametrize("style", list(PromptStyle))
+def test_in_either_style_the_prompt_only_grows_until_the_window_is_full(style):
+    """A group with equal names, answered each time: the next prompt begins as the last one did."""
+    under_test = manager(Model())
+    chosen = ChannelSettings(prompt=PromptSettings(style=style), context=Context(max_messages=1000))
+    lines, begins = [], []
+    for number in range(150):
+        who = number % 3
+        lines.append(HistoryLine(2 * number, Line(f"u{who}", "민수", f"{number}번째 이야기")))
+        model = ServingModel("m", 1500, CODEC, TEMPLATE)
+        text = under_test.prompt(ReplyRequest(KEY, chosen, DEFAULT_PERSONA, lines, model)).text
+        begins.append(re.search(r"\d+번째", text).group())
+        lines.append(HistoryLine(2 * number + 1, Line("b", "코코", "그래요", True)))
+    assert len(set(begins)) <= 15
+
+
+def test_people_keep_their_names_when_the_window_is_cut(codec):
+    lines = [HistoryLine(0, Line("u0", "민수", "나는 첫째"))]
+    lines += [HistoryLine(n, Line("u1", "민수", f"{n}번째 이야기를 할게요")) for n in range(1, 90)]
+    request = ReplyRequest(
+        KEY, ChannelSettings(), DEFAULT_PERSONA, lines, ServingModel("m", 500, codec)
+    )
+    text = manager(Model()).prompt(request).text
+    assert "첫째" not in text
+    assert "민수 2: 89번째" in text
+
+
+async def test_no_more_is_asked_for_than_the_context_holds(request_for):
+    model = Model([" 네"])
+    settings = ChannelSettings(sampling=Sampling(max_new_tokens=4096))
+    await answer(model, request_for("안녕", settings=settings))
+    ask = model.asks[0]
+    assert len(ask.prompt.ids) + ask.sampling.max_new_tokens == 512
+
+
+async def test_the_largest_seed_has_a_successor(request_for):
+    model = Model([""], [" 네"])
+    settings = ChannelSettings(sampling=Sampling(seed=2**63 - 1))
+    await answer(model, request_for("안녕", settings=settings))
+    assert [ask.seed for ask in model.asks] == [2**63 - 1, 0]
+
+
+async def test_an_answer_in_somebody_elses_name_is_not_shown(request_for):
+    model = Model(["\n민수", ": 제가 민수예요"], [" 네!"])
+    pieces, outcome = await answer(model, request_for("안녕"))
+    assert pieces == ["네!"]
+    assert outcome.attempts == 2
+
+
+async def test_the_reason_why_it_ended_is_the_last_attempts(request_for):
+    async def model(ask):
+        if ask.seed == 100:
+            yield Piece("", "length")
+        else:
+            yield Piece(" 네\n민수: 더")
+
+    pieces, outcome = await answer(model, request_for("안녕"))
+    assert (pieces, outcome.finish_reason) == (["네"], "stop")

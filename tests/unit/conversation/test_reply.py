@@ -34,6 +34,15 @@ WHOLE = [
     (" \n ", ""),
     ("코코", "코코"),
     (" 네\n민수", "네\n민수"),
+    ("\n코코\n: 네", "코코\n: 네"),
+    ("\n민수: 더", ""),
+    ("민수: 제가 민수예요", ""),
+    ("코코: \n민수: 나쁜 말", ""),
+    ("민수 님, 안녕하세요", "민수 님, 안녕하세요"),
+    (" 네\r\n민수: 말", "네"),
+    (" 네\u2028민수: 말", "네"),
+    (" 네\n\u200b민\u202e수: 말", "네"),
+    (" 가족 👩‍💻\r\n둘", "가족 👩‍💻\n둘"),
 ]
 
 
@@ -45,7 +54,24 @@ def test_cleaning(raw, clean):
 
 pieces = st.lists(
     st.sampled_from(
-        ["\n", "민", "수", ":", " ", "코코", "코", "지수", " 2", "안녕", "요.", "：", "민수:"]
+        [
+            "\n",
+            "민",
+            "수",
+            ":",
+            " ",
+            "코코",
+            "코",
+            "지수",
+            " 2",
+            "안녕",
+            "요.",
+            "：",
+            "민수:",
+            "\r",
+            "\u2028",
+            "\u200b",
+        ]
     ),
     max_size=30,
 )
@@ -63,7 +89,7 @@ def test_the_split_into_deltas_does_not_matter(raw, cuts):
     text = "".join(given_out)
     assert text == "".join(run([whole])[0]) == cleaner.text
     for name in SPEAKERS:
-        assert f"\n{name}:" not in text
+        assert f"\n{name}:" not in f"\n{text}"
     assert text == text.strip()
 
 

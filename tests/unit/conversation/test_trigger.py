@@ -55,8 +55,18 @@ def test_other_bots_are_answered_only_where_allowed_and_not_forever():
     assert reason(BOT, allowed, streak=3) == (False, Reason.BOT_LOOP)
 
 
-CALLED = ["코코", "코코야", "코코야!", "안녕 코코", "코코는 뭐 해?", "코코한테 물어봐", "야,코코!", "코코님", "@코코", "코코…"]  # fmt: skip
-NOT_CALLED = ["초코코", "코코넛", "코코몽", "초코코야", "", "코 코"]
+CALLED = ["코코", "코코야", "코코야!", "안녕 코코", "코코는 뭐 해?", "코코한테 물어봐", "야,코코!", "코코님", "@코코", "코코…",
+    "코코는요?", "코코하고 놀자", "코코에게서 왔어", "코코님께", "코코씨는", "코코야아", "코코랑은"]  # fmt: skip
+NOT_CALLED = [
+    "코코아 마시자",
+    "따뜻한 코코아!",
+    "초코코",
+    "코코넛",
+    "코코몽",
+    "초코코야",
+    "",
+    "코 코",
+]
 
 
 @pytest.mark.parametrize("text", CALLED)
@@ -73,3 +83,18 @@ def test_latin_names_in_any_case_and_decomposed_hangul():
     assert calls("hey KOKO!", "koko")
     assert not calls("kokomo", "koko")
     assert calls("코코야", "코코")
+
+
+@pytest.mark.parametrize(
+    "text", ["민준아", "민준이가", "민준이는 뭐 해", "민준은", "민준이랑", "민준님은", "민준이야"]
+)
+def test_a_name_with_a_final_consonant_takes_its_own_particles(text):
+    assert calls(text, "민준")
+
+
+def test_particles_that_do_not_go_with_the_name_make_another_word():
+    assert not calls("별로 안 좋아", "별")
+    assert not calls("민준야", "민준")
+    assert not calls("코코이", "코코")
+    assert calls("Coco야", "coco")
+    assert calls("Coco아", "coco")  # how a name in letters ends is not known
