@@ -24,6 +24,7 @@ from kogpt_bot.messages import (
     Outgoing,
     PastMessage,
 )
+from kogpt_bot.secret import Secret, read_secret
 
 __all__ = [
     "Action",
@@ -48,8 +49,10 @@ __all__ = [
     "PastMessage",
     "Refused",
     "RetryAfter",
+    "Secret",
     "StoreError",
     "Unreachable",
+    "read_secret",
 ]
 
 __version__ = "0.1.0"

@@ -69,8 +69,7 @@ class ChatSource:
             speaker = names[0]
             for who, text in turns:
                 if who == "봇":
-                    said = text.replace("{user}", speaker)
-                    out += [(transcript.cue(persona.name), None), (f" {said}", True), ("\n", None)]
+                    out += [(transcript.cue(persona.name), None), (f" {text}", True), ("\n", None)]
                 else:
                     speaker = names[int(who) % len(names)] if who.isdigit() else names[0]
                     out += [(transcript.cue(speaker), None), (f" {text}\n", False)]
@@ -109,6 +108,8 @@ def own_dialogues() -> Iterator[Turns]:
     """Give the dialogues of `dialogues/`; speakers other than the bot become 0, 1, 2."""
     for path in sorted(OWN.glob("*.jsonl")):
         for row in path.read_text(encoding="utf-8").splitlines():
+            if "{user}" in row:
+                continue  # a model of this size makes up the names that it calls people by
             people: dict[str, str] = {}
             turns: Turns = []
             for who, text in json.loads(row)["turns"]:

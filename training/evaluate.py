@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from kogpt_bot.conversation import transcript
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA
+from training.chats import own_dialogues
+from training.families import WORDS, families
 from training.templates import TOPICS
 
 PROMPTS = Path(__file__).parent / "eval" / "prompts.jsonl"
@@ -41,11 +43,6 @@ class Question:
             + "".join(lines)
             + transcript.cue(DEFAULT_PERSONA.name)
         )
-
-    @property
-    def is_template(self) -> bool:
-        """Whether the templates of the training data open with these very words."""
-        return any(self.turns[-1] in topic.openings for topic in TOPICS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +94,27 @@ def questions(path: Path = PROMPTS) -> list[Question]:
     return [Question(row["topic"], tuple(row["turns"]), row["on_topic"]) for row in rows]
 
 
+def trained_on() -> re.Pattern[str]:
+    """Return what matches just the sayings of our own training data, with any word filled in."""
+    sayings = {text for topic in TOPICS for text in topic.openings}
+    sayings |= {text for turns in own_dialogues() for who, text in turns if who != "봇"}
+    sayings |= {text for each in families() for line in each.lines[::2] for text in line}
+    any_word = "|".join({each for words in WORDS.values() for each in words})
+
+    def fill(match: re.Match[str]) -> str:
+        kind = match.group(1)
+        return f"(?:{any_word})" if kind == "x" or kind.rstrip("2") in WORDS else "[가-힣]{1,3}"
+
+    return re.compile("|".join(_SLOT.sub(fill, re.escape(text)) for text in sayings))
+
+
+_SLOT = re.compile(r"\\{([^}]*)\\}")
+
+
 def evaluate(chatter: Chatter, asked: Sequence[Question], seeds: int, *, show: bool) -> None:
     """Print the answers (the first seed's) and the shares, sampled and greedy."""
     ways: dict[str, dict[str, Any]] = {"sampled": {}, "greedy": {"do_sample": False}}
+    known = trained_on()
     for way, sampling in ways.items():
         rounds = range(seeds if way == "sampled" else 1)
         scores: dict[bool, list[bool]] = {True: [], False: []}
@@ -108,15 +123,15 @@ def evaluate(chatter: Chatter, asked: Sequence[Question], seeds: int, *, show: b
             answers = chatter.answers([each.prompt for each in asked], seed, **sampling)
             for question, answer in zip(asked, answers, strict=True):
                 good = re.search(question.on_topic, answer.text) is not None
-                scores[question.is_template].append(good)
+                scores[known.fullmatch(question.turns[-1]) is not None].append(good)
                 ended.append(answer.ended)
                 if show and not seed:
                     mark = " " if good else "x"
                     print(f"{mark} [{question.topic}] {question.turns[-1]} -> {answer.text}")
         both = scores[True] + scores[False]
         print(
-            f"{way}: on topic {_share(both)} (template openings {_share(scores[True])},"
-            f" others {_share(scores[False])}), ends by itself {_share(ended)}\n"
+            f"{way}: on topic {_share(both)} (in the training data {_share(scores[True])},"
+            f" not {_share(scores[False])}), ends by itself {_share(ended)}\n"
         )
 
 
@@ -128,6 +143,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("kogpt_bot/mini"))
+    parser.add_argument("--questions", type=Path, default=PROMPTS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quiet", action="store_true", help="print the shares only")
@@ -135,7 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chatter = Chatter(arguments.folder)
-    evaluate(chatter, questions(), arguments.seeds, show=not arguments.quiet)
+    evaluate(chatter, questions(arguments.questions), arguments.seeds, show=not arguments.quiet)
     for path in arguments.text:
         texts = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
         by_token, by_character = chatter.perplexity(texts)

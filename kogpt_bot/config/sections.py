@@ -17,6 +17,7 @@ from kogpt_bot.config.yaml import Path
 
 Fault = Callable[[Path, str], None]  # where, what is wrong and what is allowed
 
+_SAYS_WHY = ("value_error", "assertion_error")  # of a settings class's own validation
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL_PASSWORD = re.compile(r"(://[^/?#\s]*?:)[^/?#\s]*@")
 
@@ -47,14 +48,11 @@ def check_value(value: Any, hint: Any, path: Path, fault: Fault) -> Any:
             if each["type"] == "missing":
                 fault((*path, *where), f"is missing; allowed: {describe(allowed)}")
                 continue
-            hidden = str((*path, *where)[-1]).endswith(("_env", "_file"))
+            hidden = str((*path, *where)[-1]).endswith("_env")
             given = "what it holds" if hidden else shown(_at(value, where))
             why = f" ({each['msg']})" if each["type"] in _SAYS_WHY else ""
             fault((*path, *where), f"{given} is not allowed; allowed: {describe(allowed)}{why}")
         return None
-
-
-_SAYS_WHY = ("value_error", "assertion_error")  # of a settings class's own validation
 
 
 def _locate(hint: Any, location: tuple[int | str, ...]) -> tuple[Path, Any]:

@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
+from pydantic import Field
 
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA, Persona
 from kogpt_bot.conversation.settings import ChannelSettings, Language
+
+Device = Annotated[
+    str,
+    Field(
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
+        description="auto, cpu, cuda, cuda:0, cuda:1 ...",
+    ),
+]
+Name = Annotated[str, MinLen(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +29,14 @@ class GenerationSettings:
 
     url: str | None = None
     api_key_env: str | None = None
-    api_key_file: str | None = None
-    model: str = "mini"
-    revision: str | None = None
-    device: str = "auto"
+    api_key_file: Name | None = None
+    model: Name = "mini"
+    revision: Name | None = None
+    device: Device = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
     max_sequences: Annotated[int, Interval(ge=1, le=1024)] = 16
-    tokenizer: str | None = None
+    tokenizer: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""The adapters that run: their packages, tokens and ports; and the key of the service."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from kogpt_bot.config import Settings
+from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.ops.doctor.check import Check, Verdict, failure, ok, warning
+from kogpt_bot.secret import open_to_others, read_secret
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Give the findings."""
+    yield from _secrets("generation", settings.generation)
+    for name, section in settings.adapters.items():
+        below = tuple(_secrets(f"adapters.{name}", section))
+        port, host = getattr(section, "port", None), getattr(section, "host", None)
+        if isinstance(port, int) and isinstance(host, str):
+            below += (_port(name, host, port),)
+        yield Check(name, Verdict.OK, "enabled", below=below)
+
+
+def _secrets(path: str, section: Any) -> Iterator[Check]:
+    """Give a finding for each `KEY_env` and `KEY_file` that is set in a section."""
+    names = {each.name for each in fields(section)} if is_dataclass(section) else set()
+    for name in sorted(names):
+        key = name.removesuffix("_env")
+        if key == name or f"{key}_file" not in names:
+            continue
+        env, file = getattr(section, name), getattr(section, f"{key}_file")
+        if env is not None or file is not None:
+            yield _secret(f"{path}.{key}", env, file)
+
+
+def _secret(key: str, env: str | None, file: str | None) -> Check:
+    try:
+        secret = read_secret(key, env, file)
+    except ConfigurationError as error:
+        finding, _, advice = str(error).partition("; ")
+        return failure(key, finding, advice or "correct it, or name another")
+    if file is not None and open_to_others(file):
+        return warning(key, f"{secret} of {file}: others can read it", f"chmod 600 {file}")
+    return ok(key, f"{secret} of {file or env}")
+
+
+def _port(name: str, host: str, port: int) -> Check:
+    label = f"{name} port"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        remedy = f"end what uses it (this bot already runs?), or set adapters.{name}.port"
+        return warning(label, f"{host}:{port}: {error.strerror or error}", remedy)
+    if not _loopback(host):
+        remedy = f"keep strangers out with a reverse proxy, or set adapters.{name}.host: 127.0.0.1"
+        return warning(label, f"{host}:{port} is free, and open to the network", remedy)
+    return ok(label, f"{host}:{port} is free" if port else f"{host}, any free port")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
