@@ -38,7 +38,7 @@ class Sampling:
     repetition_penalty off; temperature 0 always takes the likeliest token.
     """
 
-    temperature: Annotated[float, Interval(ge=0, le=5)] = 0.7
+    temperature: Annotated[float, Interval(ge=0, le=5)] = 0.5
     top_k: Annotated[int, Interval(ge=0, le=1_000_000)] = 50
     top_p: Annotated[float, Interval(gt=0, le=1)] = 0.9
     min_p: Annotated[float, Interval(ge=0, le=1)] = 0.0

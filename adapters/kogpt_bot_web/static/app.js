@@ -140,6 +140,8 @@ function connect() {
 }
 
 function receive(event) {
+  const list = $("messages");
+  const atEnd = event.type === "snapshot" || list.scrollHeight - list.scrollTop - list.clientHeight < 120;
   if (event.type === "snapshot") {
     shown.clear();
     $("messages").replaceChildren();
@@ -155,11 +157,11 @@ function receive(event) {
   }
   showEmpty();
   showButtons();
+  if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
 function show(message) {
   const list = $("messages");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
   let item = shown.get(message.id);
   if (!item) {
     item = element("li", "message");
@@ -172,7 +174,6 @@ function show(message) {
   }
   item.querySelector(".bubble").textContent = message.text;
   item.classList.toggle("writing", message.bot && !message.final);
-  if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
 function markMine(item) {
