@@ -31,9 +31,9 @@ def main() -> None:
     if not (given.runs / "pretrained.pt").is_file():
         run("pretrain", "--steps", given.steps, *runs)
     run("tune", "--corpus", given.corpus, "--minutes", given.minutes, *runs)
-    run(
-        "export", "--weights", given.runs / "tuned.pt", "--tokenizer", given.runs / "tokenizer.json"
-    )
+    run("polish", "--corpus", given.corpus, *runs)
+    weights, tokenizer = given.runs / "polished.pt", given.runs / "tokenizer.json"
+    run("export", "--weights", weights, "--tokenizer", tokenizer)
     run("evaluate")
 
 
