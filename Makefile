@@ -19,7 +19,8 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Python's venv module is missing; on Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# torch first: with its exact version named, a CPU wheel on disk is taken where there is one.
-	$(BIN)/pip install --disable-pip-version-check --quiet "$$(grep '^torch==' constraints.txt)"
+	@echo "Installing into $(VENV); the first time this takes some minutes."
+	$(BIN)/pip install --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 

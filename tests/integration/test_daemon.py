@@ -184,7 +184,7 @@ def test_the_prompt_loop(command, tiny_model):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("run", "-c", "missing.yaml"), 78, "missing.yaml: cannot be read"),
+        (("run", "-c", "missing.yaml"), 78, "missing.yaml:1:1 cannot be read"),
         (("chat", "--once", "안녕", "--model", "/no/such"), 78, "no such folder; allowed: mini"),
         (("chat", "--once", " "), 78, "the message is empty"),
         (("generate", "--device", "cuda:7"), 78, "this machine has"),
