@@ -55,11 +55,12 @@ class StopBuffer:
         if self.stopped:
             return ""
         self._held += text
-        found = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(s), at) for s in self._stops if (at := self._held.find(s)) >= 0]
         if found:
-            at, stop = min(found, key=lambda each: (each[0], len(each[1])))
+            # The first to be complete ends the text, however the text was cut into pieces.
+            end, at = min(found)
             self.stopped = True
-            given, self._held = self._held[: at + len(stop) * self._include], ""
+            given, self._held = self._held[: end if self._include else at], ""
             return given
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep
