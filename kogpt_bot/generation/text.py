@@ -29,13 +29,13 @@ class TextStream:
             return ""
         text = now[len(before) :]
         self._start, self._read = self._read, len(self._ids)
-        return text
+        return text.replace(UNFINISHED, "")  # bytes that are no character at all
 
     def finish(self) -> str:
         """Return what is left, without a half character at the end."""
         before = self._decode(self._start, self._read)
         now = self._decode(self._start, len(self._ids))
-        return now[len(before) :].rstrip(UNFINISHED)
+        return now[len(before) :].replace(UNFINISHED, "")
 
     def _decode(self, begin: int, end: int) -> str:
         return str(self._tokenizer.decode(self._ids[begin:end], skip_special_tokens=True))
