@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 
 UNFINISHED = "\ufffd"  # what a decoder writes for bytes that are not (yet) a character
-LOOK_BACK = 6  # tokens decoded again for context; a character has four bytes at most
+MAX_HELD = 64  # tokens without one whole character at their end: the bytes are taken as broken
 
 
 class TextStream:
@@ -16,29 +16,38 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._start = 0  # ids before it are decoded and will not be looked at again
-        self._read = 0  # ids before it have been given out
+        self._start = 0  # ids before it are not looked at again; from it to `read` is context
+        self._read = 0  # all ids before it have been given out, and a character ends there
+        self._given = 0  # characters given out of the ids after it
 
     def push(self, token_id: int) -> str:
         """Take a token; return the text that is certain now."""
         self._ids.append(token_id)
-        before = self._decode(self._start, self._read)
-        now = self._decode(self._start, len(self._ids))
-        # A character of four bytes may be four tokens; more unfinished ones are broken for good.
-        if now.endswith(UNFINISHED) and len(self._ids) - self._read < LOOK_BACK:
-            return ""
-        text = now[len(before) :]
-        self._start, self._read = self._read, len(self._ids)
-        return text.replace(UNFINISHED, "")  # bytes that are no character at all
+        whole = self._new_text()
+        ended = not whole.endswith(UNFINISHED) or len(self._ids) - self._read >= MAX_HELD
+        # What stands before the last whole character cannot change any more.
+        text = _without_broken(whole if ended else whole.rstrip(UNFINISHED))
+        new = text[self._given :]
+        if ended:
+            self._start, self._read, self._given = self._read, len(self._ids), 0
+        else:
+            self._given = len(text)
+        return new
 
     def finish(self) -> str:
         """Return what is left, without a half character at the end."""
+        return _without_broken(self._new_text())[self._given :]
+
+    def _new_text(self) -> str:
         before = self._decode(self._start, self._read)
-        now = self._decode(self._start, len(self._ids))
-        return now[len(before) :].replace(UNFINISHED, "")
+        return self._decode(self._start, len(self._ids))[len(before) :]
 
     def _decode(self, begin: int, end: int) -> str:
         return str(self._tokenizer.decode(self._ids[begin:end], skip_special_tokens=True))
+
+
+def _without_broken(text: str) -> str:
+    return text.replace(UNFINISHED, "")
 
 
 class StopBuffer:
