@@ -110,8 +110,9 @@ async def test_speakers_rooms_language_regenerate_and_clear(page):
     await say(page, "나도 안녕")
     who = await page.locator(".message:not(.bot) .who").all_text_contents()
     assert who == ["나", "지수✨"]
-    await page.click(".again")
-    # The old answer goes before the new one comes.
+    again = await page.query_selector(".again")
+    await again.click()
+    await again.wait_for_element_state("hidden")  # the old answer goes before the new one comes
     await page.locator(".message.bot").nth(1).locator(".again").wait_for(timeout=60_000)
     assert await page.locator(".message.bot").count() == 2
     await page.fill("#new-room", "둘째 방")
