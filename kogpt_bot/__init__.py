@@ -1,6 +1,13 @@
 """The public face of kogpt-bot: what an adapter's author imports, and nothing heavy."""
 
-from kogpt_bot.adapter import Adapter, AdapterPlugin, Capabilities, Inbox, LengthUnit
+from kogpt_bot.adapter import (
+    Adapter,
+    AdapterPlugin,
+    Capabilities,
+    Drafting,
+    Inbox,
+    LengthUnit,
+)
 from kogpt_bot.errors import (
     AdapterError,
     BadCredentials,
@@ -18,11 +25,14 @@ from kogpt_bot.messages import (
     Action,
     ActionKind,
     ActionResult,
+    Attachment,
     Author,
     ChannelKey,
     Incoming,
     Outgoing,
     PastMessage,
+    ScopeLevel,
+    SettingView,
 )
 from kogpt_bot.secret import Secret, read_secret
 
@@ -33,11 +43,13 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "AdapterPlugin",
+    "Attachment",
     "Author",
     "BadCredentials",
     "Capabilities",
     "ChannelKey",
     "ConfigurationError",
+    "Drafting",
     "Forbidden",
     "Gone",
     "Inbox",
@@ -49,7 +61,9 @@ __all__ = [
     "PastMessage",
     "Refused",
     "RetryAfter",
+    "ScopeLevel",
     "Secret",
+    "SettingView",
     "StoreError",
     "Unreachable",
     "read_secret",

@@ -7,9 +7,10 @@ what to retry is policy, and lives in the core. `docs/adapters.md` shows how to 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from kogpt_bot.messages import Action, ActionResult, ChannelKey, Incoming, Outgoing, PastMessage
@@ -59,8 +60,26 @@ class Inbox(Protocol):
         """Carry out `action` and say what came of it."""
         ...
 
+    async def amend(self, message: Incoming) -> None:
+        """Replace the text of a message that its author edited; nothing is answered anew.
+
+        A message that is not known is ignored.
+        """
+        ...
+
+    async def withdraw(self, key: ChannelKey, message_id: str) -> None:
+        """Forget a message that was deleted on the platform, whoever wrote it."""
+        ...
+
     async def history(self, key: ChannelKey, limit: int) -> Sequence[PastMessage]:
         """Return the channel's last `limit` messages since it was cleared, oldest first."""
+        ...
+
+    async def newest(self, adapter: str, since: datetime) -> Mapping[ChannelKey, str]:
+        """Return the id of the last message heard in each channel where there was one `since`.
+
+        For fetching what was missed while the bot was away.
+        """
         ...
 
 
@@ -80,6 +99,10 @@ class Adapter(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What the platform can do; the same value for as long as the adapter lives."""
+        ...
+
+    def capabilities_in(self, key: ChannelKey) -> Capabilities:
+        """What it can do in one channel: `capabilities` where channels do not differ."""
         ...
 
     async def run(self, inbox: Inbox) -> None:
@@ -110,6 +133,19 @@ class Adapter(Protocol):
 
     async def typing(self, key: ChannelKey) -> None:
         """Show once that the bot is writing."""
+        ...
+
+
+@runtime_checkable
+class Drafting(Protocol):
+    """What an adapter has besides, where `capabilities_in` says `native_drafts`."""
+
+    async def draft(self, key: ChannelKey, draft_id: int, message: Outgoing) -> None:
+        """Show the text so far of an answer that will be sent when it is done.
+
+        A draft leaves nothing behind: it is no sent message, and goes away by itself. All
+        drafts of one answer have the same `draft_id` (31 bits, never 0).
+        """
         ...
 
 

@@ -83,7 +83,9 @@ class Outgoing:
     `nonce` is the same when the same message is sent again; adapters whose capabilities say
     `idempotent_send` pass it on, so that a repeated send shows once. `final` is False while the
     answer is still being written and edits will follow. `speaker` is the persona's name, for
-    platforms that can show one.
+    platforms that can show one. `offers` are the actions that people may take from under the
+    message, for platforms with buttons; an edit replaces them. `subject` is what these actions
+    are about where that is not the message itself: a finding of the profanity log, say.
     """
 
     text: str
@@ -91,6 +93,8 @@ class Outgoing:
     nonce: str = ""
     final: bool = True
     speaker: str = ""
+    offers: tuple[ActionKind, ...] = ()
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +112,81 @@ class ActionKind(enum.StrEnum):
     """What people can ask of the bot besides talking to it."""
 
     STOP = "stop"  # end the answer that is being written
-    REGENERATE = "regenerate"  # write the last answer anew
-    CLEAR = "clear"  # forget this channel's conversation
+    REGENERATE = "regenerate"  # write the last answer anew, or the one that `message_id` names
+    CLEAR = "clear"  # forget this channel's conversation (managers, or a direct chat's owner)
+    ANSWER = "answer"  # answer the message `message_id`, whether or not it called the bot
+    DELETE = "delete"  # take back the answer `message_id` (who asked for it, or a manager)
+    GOOD = "good"  # the answer `message_id` is a good one
+    BAD = "bad"  # ... or not
+    REPORT = "report"  # the answer `message_id` is abnormal; `value` may say why
+    SETTINGS = "settings"  # list what applies here
+    SET = "set"  # set `name` to `value` at `level` (managers)
+    RESET = "reset"  # take back what was set for `name` at `level`; no name: all (managers)
+    PERSONA = "persona"  # say who the bot is here; with `value`, choose a persona (managers)
+    FORGET = "forget"  # erase what this person said in this channel
+    OPT_OUT = "opt_out"  # erase all that this person said, and remember nothing from now on
+    OPT_IN = "opt_in"
+    EXPORT = "export"  # give this person everything that is stored about them, as a file
+    STATUS = "status"  # place in the queue, model, speed
+    HELP = "help"
+    HIT_RIGHT = "hit_right"  # the finding `subject` of the profanity log is right (managers)
+    HIT_WRONG = "hit_wrong"  # ... or a false alarm (managers)
+
+
+class ScopeLevel(enum.StrEnum):
+    """How far a setting made by a command reaches."""
+
+    PLATFORM = "platform"  # the bot's owner only
+    SERVER = "server"
+    CHANNEL = "channel"
+    THREAD = "thread"
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A wish that is not a message: a button, a command."""
+    """A wish that is not a message: a button, a command.
+
+    `manager`: the platform said, at this moment, that the person may manage the channel (for
+    `ScopeLevel.SERVER`: the server). The core refuses what needs it and has it not.
+    """
 
     kind: ActionKind
     key: ChannelKey
     author: Author
     at: datetime
+    message_id: str = ""  # the platform's id of the message that it is about
+    subject: str = ""  # as in `Outgoing`
+    name: str = ""  # a setting's dotted key
+    value: str = ""  # as the person typed or chose it
+    level: ScopeLevel = ScopeLevel.CHANNEL
+    manager: bool = False
+    direct: bool = False  # as in `Incoming`
+
+
+@dataclass(frozen=True, slots=True)
+class SettingView:
+    """One setting as people are shown it."""
+
+    name: str  # the dotted key
+    value: str  # what applies
+    source: str  # where it comes from, in words
+    allowed: str  # what may be set, in words
+    choices: tuple[str, ...] = ()  # all that may be set, where these are few
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file for one person."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """What came of an action, in words that the person may be shown."""
+    """What came of an action, in words that the person may be shown (and nobody else)."""
 
     done: bool
     text: str
+    settings: tuple[SettingView, ...] = ()
+    attachment: Attachment | None = None

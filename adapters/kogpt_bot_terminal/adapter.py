@@ -63,6 +63,10 @@ class TerminalAdapter:
         self._stopped = asyncio.Event()
         self._inbox: Inbox | None = None
 
+    def capabilities_in(self, key: ChannelKey) -> Capabilities:
+        """Return `capabilities`: all channels are alike."""
+        return self.capabilities
+
     async def run(self, inbox: Inbox) -> None:
         """Talk until the input ends, `/끝`, or `stop`."""
         self._inbox = inbox

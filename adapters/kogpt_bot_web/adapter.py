@@ -63,6 +63,10 @@ class WebAdapter:
         self._nonces: dict[tuple[str, str], str] = {}
         self.url = f"http://{settings.host}:{settings.port}"
 
+    def capabilities_in(self, key: ChannelKey) -> Capabilities:
+        """Return `capabilities`: all channels are alike."""
+        return self.capabilities
+
     async def run(self, inbox: Inbox) -> None:
         """Serve the page until `stop`; ConfigurationError where the port cannot be had."""
         if self._stopping:

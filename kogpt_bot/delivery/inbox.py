@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 import structlog
 
@@ -67,11 +68,13 @@ class MessageInbox:
         return True
 
     def _check(self, message: Incoming, language: Language) -> None:
-        size = len(message.text.encode("utf-8", "surrogatepass"))
-        if size > self._limits.message_bytes:
+        if self._too_long(message):
             raise Refused(Notice.TOO_LONG.text(language))
         if not message.text.strip():
             raise Refused(Notice.EMPTY.text(language))
+
+    def _too_long(self, message: Incoming) -> bool:
+        return len(message.text.encode("utf-8", "surrogatepass")) > self._limits.message_bytes
 
     async def _bot_streak(self, key: ChannelKey) -> int:
         streak = 0
@@ -90,6 +93,11 @@ class MessageInbox:
             return ActionResult(stopped, notice.text(language))
         if action.kind is ActionKind.REGENERATE:
             return await self._regenerate(action, language)
+        if action.kind is ActionKind.CLEAR:
+            return await self._clear(action, language)
+        return ActionResult(False, Notice.UNKNOWN_ACTION.text(language))
+
+    async def _clear(self, action: Action, language: Language) -> ActionResult:
         for turn in self._lanes.drop_waiting(action.key):
             await self._store.finish(turn, TurnState.EXPIRED, self._clock.now(), {"why": "cleared"})
         self._responder.stop(action.key)
@@ -107,6 +115,21 @@ class MessageInbox:
         plan = TurnPlan(Reason.REGENERATE, PRIORITIES[Reason.REGENERATE])
         self._lanes.put(await self._store.retract(turn, plan, self._clock.now()))
         return ActionResult(True, Notice.REGENERATING.text(language))
+
+    async def amend(self, message: Incoming) -> None:
+        """Replace a message's text by what its author made of it."""
+        if not message.text.strip() or self._too_long(message):
+            await self._store.withdraw(message.key, message.message_id)
+            return
+        await self._store.amend(message)
+
+    async def withdraw(self, key: ChannelKey, message_id: str) -> None:
+        """Forget a message that is gone."""
+        await self._store.withdraw(key, message_id)
+
+    async def newest(self, adapter: str, since: datetime) -> Mapping[ChannelKey, str]:
+        """Return the last message heard in each channel of an adapter."""
+        return await self._store.newest(adapter, since)
 
     async def history(self, key: ChannelKey, limit: int) -> Sequence[PastMessage]:
         """Return the channel's last messages as people saw them."""

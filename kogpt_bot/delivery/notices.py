@@ -31,6 +31,7 @@ class Notice(enum.Enum):
     NOTHING_TO_STOP = ("지금은 쓰고 있는 답이 없어요.", "No answer is being written.")
     NOTHING_TO_REGENERATE = ("다시 쓸 답이 없어요.", "There is no answer to write anew.")
     REGENERATING = ("답을 다시 쓸게요.", "Writing the answer anew.")
+    UNKNOWN_ACTION = ("그건 아직 할 수 없어요.", "I cannot do that yet.")
     CLEARED = ("대화를 지웠어요.", "The conversation was cleared.")
 
     def text(self, language: Language) -> str:

@@ -72,7 +72,7 @@ class AnswerStream:
         `AdapterError` that stopped the showing, `SendUnknown` among them.
         """
         reader = asyncio.create_task(self._read(deltas), name=f"read {self._key}")
-        live = stream and self._adapter.capabilities.edits
+        live = stream and self._adapter.capabilities_in(self._key).edits
         try:
             while not reader.done():
                 await self._wait(reader, typing=not self.parts)
@@ -94,7 +94,7 @@ class AnswerStream:
         if self._clock.monotonic() < self._not_before:
             await self._first_of(reader, self._pace())
             return
-        capabilities = self._adapter.capabilities
+        capabilities = self._adapter.capabilities_in(self._key)
         if typing and capabilities.typing:
             await self._typing()
             refresh = self._clock.sleep(capabilities.typing_lasts_s * 0.8)
@@ -125,7 +125,7 @@ class AnswerStream:
 
     async def _write(self, *, final: bool) -> None:
         """Bring what is shown up to date with the text."""
-        capabilities = self._adapter.capabilities
+        capabilities = self._adapter.capabilities_in(self._key)
         while length(self._rest, capabilities.length_unit) > capabilities.max_length:
             head, self._rest = split_once(
                 self._rest, capabilities.max_length, capabilities.length_unit
@@ -155,13 +155,11 @@ class AnswerStream:
                 speaker=self._speaker,
             )
             self.parts.append(Part(await self._send(message), text, final))
-        self._not_before = max(
-            self._not_before,
-            self._clock.monotonic() + self._adapter.capabilities.min_edit_interval_s,
-        )
+        pause = self._adapter.capabilities_in(self._key).min_edit_interval_s
+        self._not_before = max(self._not_before, self._clock.monotonic() + pause)
 
     async def _send(self, message: Outgoing) -> str:
-        repeatable = self._adapter.capabilities.idempotent_send
+        repeatable = self._adapter.capabilities_in(self._key).idempotent_send
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await self._adapter.send(self._key, message)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, select, text, update
+from sqlalchemy import Row, ScalarSelect, Select, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -154,7 +154,11 @@ class Store:
         newest = (
             select(messages.c.id)
             .join(channels, channels.c.id == messages.c.channel_id)
-            .where(channels.c.key == str(key), messages.c.id > channels.c.cleared_through)
+            .where(
+                channels.c.key == str(key),
+                messages.c.id > channels.c.cleared_through,
+                messages.c.text != "",  # one that was deleted
+            )
             .order_by(messages.c.id.desc())
             .limit(limit + OVERLAP)
         )
@@ -169,6 +173,41 @@ class Store:
         async with self._read() as connection:
             rows = (await connection.execute(query)).all()
         return [_message(row) for row in reversed(rows)]
+
+    async def amend(self, message: Incoming) -> bool:
+        """Replace the text of a message by its own author; returns whether there is one."""
+        change = update(messages).where(
+            messages.c.channel_id == _id_of(message.key),
+            messages.c.platform_id == message.message_id,
+            messages.c.author_id == message.author.id,
+            messages.c.by_this_bot.is_(False),
+        )
+        async with self._write() as connection:
+            found = await connection.execute(change.values(text=message.text))
+            return found.rowcount > 0
+
+    async def withdraw(self, key: ChannelKey, platform_id: str) -> bool:
+        """Erase the text of a message that was deleted, out of the history too; by its id."""
+        change = update(messages).where(
+            messages.c.channel_id == _id_of(key), messages.c.platform_id == platform_id
+        )
+        async with self._write() as connection:
+            found = await connection.execute(change.values(text="", parts=None))
+            return found.rowcount > 0
+
+    async def newest(self, adapter: str, since: datetime) -> dict[ChannelKey, str]:
+        """Return each channel's last message of a person, where one was sent since then."""
+        newest = (
+            select(func.max(messages.c.id))
+            .where(messages.c.by_this_bot.is_(False), messages.c.sent_at >= since)
+            .group_by(messages.c.channel_id)
+        )
+        query = _message_query().where(
+            messages.c.id.in_(newest), channels.c.key.startswith(f"{adapter}/", autoescape=True)
+        )
+        async with self._read() as connection:
+            found = [_message(row) for row in (await connection.execute(query)).all()]
+        return {message.key: message.platform_id for message in found}
 
     async def clear(self, key: ChannelKey) -> None:
         """Let nothing that was said so far be context any more."""
@@ -237,6 +276,10 @@ async def _translated() -> AsyncIterator[None]:
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None) or error
         raise StoreError(f"the database failed: {str(reason).splitlines()[0]}") from error
+
+
+def _id_of(key: ChannelKey) -> ScalarSelect[Any]:
+    return select(channels.c.id).where(channels.c.key == str(key)).scalar_subquery()
 
 
 def _message_query() -> Select[Any]:

@@ -89,6 +89,7 @@ class AdapterContract:
         assert capabilities.max_length >= 100
         assert capabilities.min_edit_interval_s > 0
         assert capabilities.typing_lasts_s > 0
+        assert harness.adapter.capabilities_in(harness.key).length_unit is capabilities.length_unit
         assert harness.adapter.name == harness.key.adapter
 
     @pytest.mark.parametrize("text", TRICKY_TEXTS)

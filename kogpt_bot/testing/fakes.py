@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from kogpt_bot.adapter import Capabilities, Inbox
@@ -26,7 +26,10 @@ class RecordingInbox:
     def __init__(self) -> None:
         self.messages: list[Incoming] = []
         self.actions: list[Action] = []
+        self.amended: list[Incoming] = []
+        self.withdrawn: list[tuple[ChannelKey, str]] = []
         self.past: list[PastMessage] = []
+        self.heard: dict[ChannelKey, str] = {}
         self.failures: list[Exception] = []
         self._arrived = asyncio.Condition()
 
@@ -44,9 +47,21 @@ class RecordingInbox:
         self.actions.append(action)
         return ActionResult(True, "됐어요.")
 
+    async def amend(self, message: Incoming) -> None:
+        """Keep the edited message."""
+        self.amended.append(message)
+
+    async def withdraw(self, key: ChannelKey, message_id: str) -> None:
+        """Keep what was deleted."""
+        self.withdrawn.append((key, message_id))
+
     async def history(self, key: ChannelKey, limit: int) -> Sequence[PastMessage]:
         """Return `past`."""
         return self.past[-limit:]
+
+    async def newest(self, adapter: str, since: datetime) -> Mapping[ChannelKey, str]:
+        """Return `heard`, whatever the time."""
+        return {key: id_ for key, id_ in self.heard.items() if key.adapter == adapter}
 
     async def wait_for(self, count: int, timeout_s: float = 5.0) -> list[Incoming]:
         """Return the messages once there are `count`; TimeoutError when there are not."""
@@ -79,6 +94,10 @@ class FakeAdapter:
         self._running = asyncio.Event()
         self._stopped = asyncio.Event()
         self._changed = asyncio.Condition()
+
+    def capabilities_in(self, key: ChannelKey) -> Capabilities:
+        """Return `capabilities`: all channels are alike."""
+        return self.capabilities
 
     async def run(self, inbox: Inbox) -> None:
         """Take messages until `stop`."""

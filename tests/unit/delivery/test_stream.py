@@ -34,6 +34,9 @@ class Platform:
         if self.failures.get(kind):
             raise self.failures[kind].pop(0)
 
+    def capabilities_in(self, key):
+        return self.capabilities
+
     async def send(self, key, message):
         self.nonces.append(message.nonce)
         self._call("send", message.text, message.final)

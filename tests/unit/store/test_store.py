@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -209,3 +210,24 @@ async def test_a_time_without_a_zone_is_refused(store):
     naive = NOW.replace(tzinfo=None)
     with pytest.raises(StoreError, match="without a zone"):
         await store.settings.set("", "stream", True, by="u", at=naive)
+
+
+async def test_an_edited_and_a_deleted_message(store):
+    await store.record(message("사과", "1"), NOW, None)
+    await store.record(message("배", "2"), NOW, None)
+    edited = message("포도", "1")
+    assert await store.amend(edited)
+    stranger = replace(edited, author=Author("u9", "다른 사람"), text="남의 말")
+    assert not await store.amend(stranger)
+    assert not await store.amend(replace(edited, message_id="9"))
+    assert await store.withdraw(edited.key, "2")
+    assert [each.text for each in await store.history(edited.key, 10)] == ["포도"]
+
+
+async def test_the_newest_message_of_each_channel(store):
+    await store.record(message("하나", "1"), NOW, None)
+    await store.record(message("둘", "2"), NOW, None)
+    adapter = ROOM.adapter
+    assert list((await store.newest(adapter, NOW - timedelta(hours=1))).values()) == ["2"]
+    assert await store.newest(adapter, NOW + timedelta(hours=1)) == {}
+    assert await store.newest("other", NOW - timedelta(hours=1)) == {}
