@@ -8,6 +8,7 @@ from kogpt_bot.adapter import (
     Inbox,
     LengthUnit,
 )
+from kogpt_bot.command_words import COMMANDS, Argument, Command, Words
 from kogpt_bot.errors import (
     AdapterError,
     BadCredentials,
@@ -34,20 +35,24 @@ from kogpt_bot.messages import (
     ScopeLevel,
     SettingView,
 )
+from kogpt_bot.particles import Particle, with_particle
 from kogpt_bot.secret import Secret, read_secret
 
 __all__ = [
+    "COMMANDS",
     "Action",
     "ActionKind",
     "ActionResult",
     "Adapter",
     "AdapterError",
     "AdapterPlugin",
+    "Argument",
     "Attachment",
     "Author",
     "BadCredentials",
     "Capabilities",
     "ChannelKey",
+    "Command",
     "ConfigurationError",
     "Drafting",
     "Forbidden",
@@ -58,6 +63,7 @@ __all__ = [
     "LengthUnit",
     "Malformed",
     "Outgoing",
+    "Particle",
     "PastMessage",
     "Refused",
     "RetryAfter",
@@ -66,7 +72,9 @@ __all__ = [
     "SettingView",
     "StoreError",
     "Unreachable",
+    "Words",
     "read_secret",
+    "with_particle",
 ]
 
 __version__ = "0.1.0"
