@@ -9,6 +9,7 @@ KogptBotError
 ├── AdapterError                a platform said no
 │   ├── RetryAfter              retryable after `seconds`
 │   ├── Unreachable             retryable: network, 5xx
+│   │   └── NotSent             ... and the call surely never reached the platform
 │   ├── Forbidden               not retryable: the bot may not do this here
 │   ├── Gone                    not retryable: the channel or the message no longer exists
 │   ├── Malformed               not retryable: the platform refuses this content
@@ -75,6 +76,10 @@ class RetryAfter(AdapterError):
 
 class Unreachable(AdapterError):
     """The platform cannot be reached or failed on its side; the call may be tried again."""
+
+
+class NotSent(Unreachable):
+    """The call never left: no connection was had. It may be repeated on any platform."""
 
 
 class Forbidden(AdapterError):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 import structlog
 
-from kogpt_bot.adapter import Adapter
+from kogpt_bot.adapter import Adapter, Drafting
 from kogpt_bot.clock import Clock
 from kogpt_bot.delivery.split import length, split_once
-from kogpt_bot.errors import AdapterError, RetryAfter, Unreachable
+from kogpt_bot.errors import AdapterError, NotSent, RetryAfter, Unreachable
 from kogpt_bot.messages import ChannelKey, Outgoing
 
 log = structlog.get_logger(__name__)
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 5  # of one send or edit; with the backoff below, about 15 s of an outage
 BACKOFF_FIRST_S = 1.0
 LONGEST_FLOOD_WAIT_S = 60.0  # an answer that comes later than this is no answer any more
+DRAFT_REFRESH_S = 20.0  # a draft goes away by itself, on Telegram after 30 s
 
 
 class SendUnknown(AdapterError):
@@ -63,7 +65,12 @@ class AnswerStream:
         self._rest = ""  # text of the message that is being written
         self._closed_parts = 0  # how many of the parts are full
         self._changed = asyncio.Event()
-        self._not_before = 0.0  # monotonic time of the next edit
+        self._not_before = 0.0  # monotonic time of the next edit or draft
+        self._draft_id = zlib.crc32(nonce.encode()) & 0x7FFF_FFFF or 1
+        self._drafts_work = True
+        self._drafted = ""  # the draft that is shown now
+        self._drafted_at = 0.0
+        self._flood_until = 0.0  # before this, the platform wants no call at all
 
     async def show(self, deltas: AsyncIterator[str], *, stream: bool) -> None:
         """Show the text that `deltas` yields until it ends; the last edit has all of it.
@@ -72,12 +79,11 @@ class AnswerStream:
         `AdapterError` that stopped the showing, `SendUnknown` among them.
         """
         reader = asyncio.create_task(self._read(deltas), name=f"read {self._key}")
-        live = stream and self._adapter.capabilities_in(self._key).edits
         try:
             while not reader.done():
-                await self._wait(reader, typing=not self.parts)
-                if live and not reader.done() and self._rest.strip():
-                    await self._write(final=False)
+                await self._wait(reader)
+                if stream and not reader.done() and self._rest.strip():
+                    await self._write_so_far()
             await self._write(final=True)
         finally:
             reader.cancel()
@@ -89,13 +95,15 @@ class AnswerStream:
             self._rest += delta
             self._changed.set()
 
-    async def _wait(self, reader: asyncio.Task[None], *, typing: bool) -> None:
+    async def _wait(self, reader: asyncio.Task[None]) -> None:
         """Return when there is text to show and the pace allows it, or when the reader is done."""
         if self._clock.monotonic() < self._not_before:
             await self._first_of(reader, self._pace())
             return
         capabilities = self._adapter.capabilities_in(self._key)
-        if typing and capabilities.typing:
+        if self._drafted:
+            await self._first_of(reader, self._changed.wait(), self._clock.sleep(DRAFT_REFRESH_S))
+        elif not self.parts and capabilities.typing:
             await self._typing()
             refresh = self._clock.sleep(capabilities.typing_lasts_s * 0.8)
             await self._first_of(reader, self._changed.wait(), refresh)
@@ -123,8 +131,26 @@ class AnswerStream:
         except AdapterError as error:  # a missing sign of life is no reason to stay silent
             log.debug("typing_failed", error=repr(error))
 
+    async def _write_so_far(self) -> None:
+        """Show an unfinished text: as a draft or by edits, as the channel allows."""
+        adapter = self._adapter
+        capabilities = adapter.capabilities_in(self._key)
+        begun = len(self.parts) > self._closed_parts  # a message is being edited
+        drafts = capabilities.native_drafts and self._drafts_work and not begun
+        if drafts and isinstance(adapter, Drafting):
+            await self._close_full_parts()
+            await self._draft(adapter, self._rest.rstrip())
+        elif capabilities.edits:
+            await self._write(final=False)
+
     async def _write(self, *, final: bool) -> None:
         """Bring what is shown up to date with the text."""
+        await self._close_full_parts()
+        if text := self._rest.rstrip():
+            await self._put(text, final=final)
+
+    async def _close_full_parts(self) -> None:
+        """Send or finish the messages that the text fills."""
         capabilities = self._adapter.capabilities_in(self._key)
         while length(self._rest, capabilities.length_unit) > capabilities.max_length:
             head, self._rest = split_once(
@@ -132,8 +158,42 @@ class AnswerStream:
             )
             await self._put(head, final=True)
             self._closed_parts += 1
-        if text := self._rest.rstrip():
-            await self._put(text, final=final)
+
+    async def _draft(self, adapter: Drafting, text: str) -> None:
+        """Show a draft; where the platform does not take it, this answer goes on by edits."""
+        now = self._clock.monotonic()
+        if not text or (text == self._drafted and now - self._drafted_at < DRAFT_REFRESH_S):
+            return
+        try:
+            message = Outgoing(text, final=False, speaker=self._speaker)
+            await adapter.draft(self._key, self._draft_id, message)
+        except RetryAfter as error:
+            self._hold(error.seconds)
+        except Unreachable as error:  # the next draft has this text too
+            log.debug("draft_failed", error=repr(error))
+        except AdapterError as error:
+            log.info("drafts_not_taken", adapter=self._adapter.name, why=str(error))
+            self._drafts_work, self._drafted = False, ""
+            return
+        else:
+            self._drafted, self._drafted_at = text, now
+        self._rest_between_edits()
+
+    def _rest_between_edits(self) -> None:
+        pause = self._adapter.capabilities_in(self._key).min_edit_interval_s
+        self._not_before = max(self._not_before, self._clock.monotonic() + pause)
+
+    def _hold(self, seconds: float) -> None:
+        """Make no call for so long: the platform asked for it."""
+        self._flood_until = self._not_before = self._clock.monotonic() + seconds
+
+    async def _sit_out_flood(self) -> None:
+        """Wait until the platform takes calls again; RetryAfter where that is too long."""
+        left = self._flood_until - self._clock.monotonic()
+        if left > LONGEST_FLOOD_WAIT_S:
+            raise RetryAfter(left)
+        if left > 0:
+            await self._clock.sleep(left)
 
     async def _put(self, text: str, *, final: bool) -> None:
         """Send the message that is being written, or edit it to `text`."""
@@ -142,9 +202,11 @@ class AnswerStream:
             part = self.parts[index]
             if (part.text, part.final) == (text, final):
                 return
+            await self._sit_out_flood()
             await self._pace()
             await self._edit(part, text, final=final)
         else:
+            await self._sit_out_flood()
             if not self.parts and self._before_first is not None:
                 await self._before_first()
             message = Outgoing(
@@ -155,8 +217,8 @@ class AnswerStream:
                 speaker=self._speaker,
             )
             self.parts.append(Part(await self._send(message), text, final))
-        pause = self._adapter.capabilities_in(self._key).min_edit_interval_s
-        self._not_before = max(self._not_before, self._clock.monotonic() + pause)
+            self._drafted = ""  # the message took the draft's place
+        self._rest_between_edits()
 
     async def _send(self, message: Outgoing) -> str:
         repeatable = self._adapter.capabilities_in(self._key).idempotent_send
@@ -165,6 +227,8 @@ class AnswerStream:
                 return await self._adapter.send(self._key, message)
             except RetryAfter as error:
                 await self._flood_wait(error, attempt)
+            except NotSent as error:
+                await self._back_off(error, attempt)
             except Unreachable as error:
                 if not repeatable:
                     raise SendUnknown(str(error)) from error
@@ -179,7 +243,7 @@ class AnswerStream:
                 await self._adapter.edit(self._key, part.message_id, message)
             except RetryAfter as error:
                 if not final:
-                    self._not_before = self._clock.monotonic() + error.seconds
+                    self._hold(error.seconds)
                     return
                 await self._flood_wait(error, attempt)
             except Unreachable as error:

@@ -8,7 +8,14 @@ import pytest
 
 from kogpt_bot.adapter import Capabilities
 from kogpt_bot.delivery.stream import AnswerStream, SendUnknown
-from kogpt_bot.errors import Forbidden, GenerationInterrupted, RetryAfter, Unreachable
+from kogpt_bot.errors import (
+    Forbidden,
+    GenerationInterrupted,
+    Malformed,
+    NotSent,
+    RetryAfter,
+    Unreachable,
+)
 from kogpt_bot.messages import ChannelKey
 from tests.fakes.clock import FakeClock
 
@@ -53,6 +60,18 @@ class Platform:
 
     def times(self, *kinds):
         return [time for time, kind, _, _ in self.calls if kind in kinds]
+
+
+class DraftingPlatform(Platform):
+    """... that has drafts besides edits."""
+
+    def __init__(self, clock, capabilities=replace(EDITING, native_drafts=True)):
+        super().__init__(clock, capabilities)
+        self.draft_ids = set()
+
+    async def draft(self, key, draft_id, message):
+        self.draft_ids.add(draft_id)
+        self._call("draft", message.text, message.final)
 
 
 @pytest.fixture
@@ -147,6 +166,71 @@ async def test_a_send_with_a_key_is_repeated_with_the_same_key(clock):
     await answer(platform, clock).show(written(clock, "네"), stream=True)
     assert platform.nonces == ["n7.0"] * 3
     assert list(platform.shown.values()) == ["네"]
+
+
+async def test_a_send_that_never_left_is_repeated_also_without_a_key(platform, clock):
+    platform.failures["send"] = [NotSent("refused"), NotSent("refused")]
+    await answer(platform, clock).show(written(clock, "네"), stream=True)
+    assert len(platform.times("send")) == 3
+    assert list(platform.shown.values()) == ["네"]
+
+
+async def test_an_answer_grows_in_drafts_and_is_sent_once(clock):
+    platform = DraftingPlatform(clock)
+    await answer(platform, clock).show(written(clock, *("가 " * 30), every=0.2), stream=True)
+    drafts = platform.times("draft")
+    assert len(drafts) >= 4
+    assert all(b - a >= 0.999 for a, b in pairwise(drafts))
+    assert len(platform.draft_ids) == 1
+    assert 0 < platform.draft_ids.pop() < 2**31
+    assert not platform.times("edit")
+    assert platform.calls[-1][1:] == ("send", ("가 " * 30).strip(), True)
+    assert len(platform.shown) == 1
+
+
+async def test_a_draft_is_shown_again_before_it_goes_away(clock):
+    platform = DraftingPlatform(clock)
+    await answer(platform, clock).show(written(clock, "가", "나", every=50), stream=True)
+    drafts = platform.times("draft")
+    assert len(drafts) == 3  # at 50 s, 70 s, 90 s
+    assert {call[2] for call in platform.calls if call[1] == "draft"} == {"가"}
+
+
+async def test_a_long_answer_in_drafts_sends_what_is_full(clock):
+    platform = DraftingPlatform(clock)
+    stream = answer(platform, clock)
+    text = "이 문장은 스무 글자쯤 됩니다. " * 30
+    await stream.show(written(clock, *text, every=0.05), stream=True)
+    assert len(stream.parts) > 2
+    assert all(part.final for part in stream.parts)
+    assert not platform.times("edit")
+    assert "".join(" ".join(p.text for p in stream.parts).split()) == "".join(text.split())
+
+
+async def test_refused_drafts_turn_to_edits(clock):
+    platform = DraftingPlatform(clock)
+    platform.failures["draft"] = [Malformed("no drafts here")]
+    await answer(platform, clock).show(written(clock, *("가 " * 30), every=0.2), stream=True)
+    assert len(platform.times("draft")) == 1
+    assert len(platform.times("edit")) >= 3
+    assert platform.shown == {"m0": ("가 " * 30).strip()}
+
+
+async def test_nothing_comes_before_the_flood_wait_of_a_draft_ends(clock):
+    platform = DraftingPlatform(clock)
+    platform.failures["draft"] = [RetryAfter(30)]
+    await answer(platform, clock).show(written(clock, *"네 좋아요", every=0.5), stream=True)
+    (drafted,) = platform.times("draft")
+    (sent,) = platform.times("send")
+    assert sent - drafted >= 30
+
+
+async def test_a_long_flood_wait_between_edits_is_not_sat_out_at_the_end(platform, clock):
+    platform.failures["edit"] = [RetryAfter(3600)]
+    stream = answer(platform, clock)
+    with pytest.raises(RetryAfter):
+        await stream.show(written(clock, *("가 " * 30), every=0.2), stream=True)
+    assert stream.parts
 
 
 async def test_a_flood_wait_of_an_hour_is_not_sat_out(platform, clock):
