@@ -4,9 +4,11 @@ from kogpt_bot.adapter import (
     Adapter,
     AdapterPlugin,
     Capabilities,
+    Connection,
     Drafting,
     Inbox,
     LengthUnit,
+    Reporting,
 )
 from kogpt_bot.command_words import COMMANDS, Argument, Command, Words
 from kogpt_bot.errors import (
@@ -55,6 +57,7 @@ __all__ = [
     "ChannelKey",
     "Command",
     "ConfigurationError",
+    "Connection",
     "Drafting",
     "Forbidden",
     "Gone",
@@ -68,6 +71,7 @@ __all__ = [
     "Particle",
     "PastMessage",
     "Refused",
+    "Reporting",
     "RetryAfter",
     "ScopeLevel",
     "Secret",

@@ -150,6 +150,24 @@ class Drafting(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """How an adapter's link to its platform is: for the operator, decides nothing."""
+
+    up: bool
+    detail: str = ""  # why it is not, in a few words
+    reconnects: int = 0  # since the adapter was made
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """What an adapter has besides, when it keeps a link to its platform alive by itself."""
+
+    def connection(self) -> Connection:
+        """Return how the link is now; quick, and never an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterPlugin:
     """What an entry point of the group `kogpt_bot.adapters` names.
 

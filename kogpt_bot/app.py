@@ -1,18 +1,25 @@
-"""The composition root: builds the parts, runs them, and stops them in reverse order."""
+"""The composition root: builds the parts, runs them, changes them, and stops them in reverse order.
+
+The order of the start is store, generation, adapters, answers, and then what looks after them; a
+stop goes the other way round: no answer is begun any more, those that are being written are
+brought to their end while the adapters can still show them, and only then do the adapters go.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import structlog
 
 from kogpt_bot.adapter import Adapter
-from kogpt_bot.clock import SystemClock
-from kogpt_bot.config import Settings, resolve_layers
+from kogpt_bot.clock import Clock, SystemClock
+from kogpt_bot.config import Limits, Settings, resolve_layers
 from kogpt_bot.config.load import plugins
 from kogpt_bot.conversation.manager import ConversationManager
 from kogpt_bot.conversation.setting_values import check_overrides
@@ -21,121 +28,164 @@ from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.inbox import MessageInbox
 from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.delivery.responder import Responder
-from kogpt_bot.errors import AdapterError, ConfigurationError, KogptBotError
-from kogpt_bot.generation.client import GenerationClient
-from kogpt_bot.generation.options import ServiceOptions
-from kogpt_bot.generation.source import ServedModelSource
 from kogpt_bot.generation.supervisor import GenerationSupervisor
-from kogpt_bot.secret import read_secret
+from kogpt_bot.metrics import Metrics
+from kogpt_bot.ops import logging as logs
+from kogpt_bot.ops.adapters import AdapterHost, AdapterState, HostedAdapter
+from kogpt_bot.ops.generation import GenerationLink
+from kogpt_bot.ops.intake import CountedInbox
+from kogpt_bot.ops.lifecycle import Lifecycle
+from kogpt_bot.ops.notify import Notifier
+from kogpt_bot.ops.reload import Reloader
+from kogpt_bot.ops.signals import Signals
+from kogpt_bot.ops.watchdog import keep_pinging
 from kogpt_bot.store import Store, TurnState
 from kogpt_bot.store.database import sqlite_url
 
 log = structlog.get_logger(__name__)
 
 DATABASE = "kogpt.sqlite3"
-DRAIN_S = 5.0  # answers that are being written get this long when the daemon stops
 CONCURRENCY = 64  # channels answered at once; the service has its own queue
-ADAPTER_BACKOFF_FIRST_S = 1.0
-ADAPTER_BACKOFF_CAP_S = 60.0
+
+# How long the parts may take to stop. With the 20 s that answers get at most, all of it is over
+# within 25 s of the signal.
+STORE_PATIENCE_S = 1.0
+GENERATION_PATIENCE_S = 2.5
+ADAPTERS_PATIENCE_S = 2.0
+ANSWERS_PATIENCE_S = 21.0  # they end by themselves after `limits.drain_s`, 20 s at most
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationSource:
+    """Where the configuration comes from, to read it again: `file` is None without one."""
+
+    load: Callable[[], Settings]
+    file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """A daemon that runs."""
 
-    adapters: Mapping[str, Adapter]
-    supervisor: GenerationSupervisor | None
+    adapters: Mapping[str, HostedAdapter]
+    generation: GenerationLink
     store: Store
+    metrics: Metrics
+    reloader: Reloader
+
+    @property
+    def supervisor(self) -> GenerationSupervisor | None:
+        """The one of our own process, where there is one."""
+        return self.generation.supervisor
 
 
 def make_adapters(settings: Settings) -> dict[str, Adapter]:
     """Return the configured adapters, made but not connected."""
-    installed = plugins()
-    return {
-        name: installed[name].load().create(section) for name, section in settings.adapters.items()
-    }
+    return {name: _make_adapter(settings, name) for name in settings.adapters}
+
+
+def _make_adapter(settings: Settings, name: str) -> Adapter:
+    adapter: Adapter = plugins()[name].load().create(settings.adapters[name])
+    return adapter
 
 
 async def run(
     settings: Settings,
     adapters: Mapping[str, Adapter],
-    stop: asyncio.Event,
+    signals: Signals,
     *,
+    source: ConfigurationSource | None = None,
     started: Callable[[Running], None] | None = None,
     until_adapter_ends: bool = False,
     resume: bool = True,
+    clock: Clock | None = None,
 ) -> None:
-    """Run until `stop` is set; with `until_adapter_ends`, also until an adapter returns.
+    """Run until `signals.stop`; with `until_adapter_ends`, also until an adapter returns.
 
-    With `resume`, what was left open before is answered first: for the one daemon of a data
-    folder, not for a chat beside others.
+    With a `source` the configuration is read again when it changes. With `resume`, what was left
+    open before is answered first: for the one daemon of a data folder, not for a chat beside
+    others.
 
     Raises KogptBotError when the parts cannot be built, or when no adapter can go on.
     """
-    async with AsyncExitStack() as stack:
-        store = await Store.open(
-            settings.store.url or sqlite_url(settings.data_dir / "kogpt.sqlite3")
-        )
-        stack.push_async_callback(store.close)
-        client, supervisor = await stack.enter_async_context(_generation(settings))
-        source = ServedModelSource(client, supervisor, settings.generation.tokenizer)
-        inbox, lanes, responder = await _core(settings, adapters, store, source)
-        stack.push_async_callback(lanes.close, DRAIN_S)
+    clock, metrics = clock or SystemClock(), Metrics()
+    notifier = Notifier.from_environment(os.environ)
+    async with Lifecycle() as parts:
+        store = await Store.open(settings.store.url or sqlite_url(settings.data_dir / DATABASE))
+        parts.started("store", store.close, patience_s=STORE_PATIENCE_S)
+
+        generation = GenerationLink(settings.generation)
+        generation.start()
+        parts.started("generation", generation.stop, patience_s=GENERATION_PATIENCE_S)
+
+        host = AdapterHost(adapters, clock, metrics)
+        core = await _core(settings, host, store, generation, clock, metrics)
+        parts.started("adapters", host.stop, patience_s=ADAPTERS_PATIENCE_S)
+        drain = partial(_drain, core, signals.hurry)
+        parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
         if resume:
-            await _resume(store, lanes, adapters)
+            await _resume(store, core.lanes, host.adapters)
+        host.start(CountedInbox(core.inbox, metrics))
+
+        reloader = Reloader(
+            settings,
+            source.load if source else lambda: settings,
+            partial(_apply, core, host, generation),
+            clock=clock, metrics=metrics, notifier=notifier,
+        )  # fmt: skip
+        running = Running(host.adapters, generation, store, metrics, reloader)
+        if source is not None:
+            parts.run("reload", reloader.run(signals.reload, source.file))
+        stuck, status = partial(_stuck, generation), partial(_status_line, running)
+        parts.run("watchdog", keep_pinging(notifier, clock, stuck, status))
         if started is not None:
-            started(Running(adapters, supervisor, store))
-        await _run_adapters(adapters, inbox, stop, until_adapter_ends=until_adapter_ends)
-        log.info("stopping", answering=responder.answering, waiting=lanes.waiting)
+            started(running)
+        notifier.ready(status())
+        await _until_over(host, signals.stop, until_adapter_ends=until_adapter_ends)
+        notifier.stopping()
+        log.info("stopping", answering=core.responder.answering, waiting=core.lanes.waiting)
+    log.info("stopped")
 
 
-@asynccontextmanager
-async def _generation(
-    settings: Settings,
-) -> AsyncIterator[tuple[GenerationClient, GenerationSupervisor | None]]:
-    """Give the way to the generation service, its own process running where there is no URL."""
-    chosen = settings.generation
-    key = read_secret("generation.api_key", chosen.api_key_env, chosen.api_key_file)
-    if chosen.url is not None:
-        base = chosen.url.rstrip("/").removesuffix("/v1")
-        client = GenerationClient(base, api_key=key.reveal() if key else "")
-        try:
-            yield client, None
-        finally:
-            await client.close()
-        return
-    options = ServiceOptions(
-        model=chosen.model,
-        revision=chosen.revision,
-        device=chosen.device,
-        dtype=chosen.dtype,
-        threads=chosen.threads,
-        max_sequences=chosen.max_sequences,
-    )
-    supervisor = GenerationSupervisor(options)
-    task = asyncio.create_task(supervisor.run(), name="generation")
-    try:
-        yield supervisor.client, supervisor
-    finally:
-        await supervisor.stop()
-        await task
+@dataclass(slots=True)
+class _Core:
+    """What answers messages."""
+
+    book: ChannelBook
+    inbox: MessageInbox
+    lanes: Lanes
+    responder: Responder
+    store: Store
+    drain_limit_s: float
+
+    async def layers(self, settings: Settings) -> SettingsLayers:
+        """Return the file's settings with those of commands on top."""
+        command, faults = check_overrides(await self.store.settings.all())
+        for fault in faults:  # a setting of another version, say: left out, and said
+            log.warning("stored_setting_ignored", why=fault)
+        return SettingsLayers(resolve_layers(settings).file, command)
+
+    def replace_limits(self, limits: Limits) -> None:
+        """Take over changed limits."""
+        self.lanes.resize(per_channel=limits.waiting_per_channel, total=limits.waiting_total)
+        self.inbox.replace_limits(limits)
+        self.responder.replace_limits(limits)
+        self.drain_limit_s = limits.drain_s
 
 
 async def _core(
     settings: Settings,
-    adapters: Mapping[str, Adapter],
+    host: AdapterHost,
     store: Store,
-    source: ServedModelSource,
-) -> tuple[MessageInbox, Lanes, Responder]:
-    clock, randomness = SystemClock(), random.SystemRandom()
-    command, faults = check_overrides(await store.settings.all())
-    for fault in faults:  # a setting of another version, say: left out, and said
-        log.warning("stored_setting_ignored", why=fault)
-    layers = SettingsLayers(resolve_layers(settings).file, command)
-    book = ChannelBook(layers, settings.personas)
+    generation: GenerationLink,
+    clock: Clock,
+    metrics: Metrics,
+) -> _Core:
+    randomness, limits = random.SystemRandom(), settings.limits
+    book = ChannelBook(SettingsLayers(), settings.personas)
+    source = generation.source
     manager = ConversationManager(source.generate, lambda: randomness.getrandbits(31))
-    limits = settings.limits
-    responder = Responder(adapters, store, book, manager, source, limits, clock)
+    responder = Responder(host.adapters, store, book, manager, source, limits, clock, metrics)
     lanes = Lanes(
         responder.answer,
         per_channel=limits.waiting_per_channel,
@@ -143,7 +193,9 @@ async def _core(
         concurrency=CONCURRENCY,
     )
     inbox = MessageInbox(store, lanes, responder, book, limits, clock, randomness.random)
-    return inbox, lanes, responder
+    core = _Core(book, inbox, lanes, responder, store, limits.drain_s)
+    book.replace(await core.layers(settings), settings.personas)
+    return core
 
 
 async def _resume(store: Store, lanes: Lanes, adapters: Mapping[str, Adapter]) -> None:
@@ -159,60 +211,75 @@ async def _resume(store: Store, lanes: Lanes, adapters: Mapping[str, Adapter]) -
             lanes.put(turn)
 
 
-async def _run_adapters(
-    adapters: Mapping[str, Adapter],
-    inbox: MessageInbox,
-    stop: asyncio.Event,
-    *,
-    until_adapter_ends: bool,
-) -> None:
-    """Run every adapter until `stop`; one that fails for good leaves the others running."""
-    tasks = {
-        asyncio.create_task(_run_adapter(adapter, inbox), name=f"adapter {name}")
-        for name, adapter in adapters.items()
-    }
+async def _until_over(host: AdapterHost, stop: asyncio.Event, *, until_adapter_ends: bool) -> None:
+    """Return at `stop`, or when there is nothing left to run; raises why it cannot go on."""
     stopping = asyncio.create_task(stop.wait())
-    failures: list[KogptBotError] = []
     try:
-        while tasks and not stopping.done():
-            waiting: Sequence[asyncio.Task[object]] = [*tasks, stopping]
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in [each for each in tasks if each in done]:
-                tasks.discard(task)
-                if (failure := task.result()) is not None:
-                    failures.append(failure)
-                elif until_adapter_ends:
-                    return
-        if failures and not stopping.done():
-            raise failures[-1]
+        while host.running:
+            ended = asyncio.create_task(host.wait_any_ended())
+            await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            if stopping.done():
+                return
+            states = [each.status.state for each in host.adapters.values()]
+            if until_adapter_ends and AdapterState.ENDED in states:
+                return
+        if host.failure is not None and not stopping.done():
+            raise host.failure
     finally:
-        for adapter in reversed(list(adapters.values())):
-            await adapter.stop()
         stopping.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=DRAIN_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _run_adapter(adapter: Adapter, inbox: MessageInbox) -> KogptBotError | None:
-    """Run one adapter, again after a fault with growing pauses; returns why it cannot go on."""
-    pause = ADAPTER_BACKOFF_FIRST_S
-    while True:
-        try:
-            await adapter.run(inbox)
-        except ConfigurationError as error:
-            log.error("adapter_failed", adapter=adapter.name, why=str(error))  # noqa: TRY400
-            return error
-        except AdapterError as error:
-            if error.exit_code != 1:
-                log.error("adapter_failed", adapter=adapter.name, why=str(error))  # noqa: TRY400
-                return error
-            log.warning("adapter_restarts", adapter=adapter.name, why=str(error), in_s=pause)
-        except Exception:
-            log.exception("adapter_restarts", adapter=adapter.name, in_s=pause)
-        else:
-            return None
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, ADAPTER_BACKOFF_CAP_S)
+async def _drain(core: _Core, hurry: asyncio.Event) -> None:
+    """Begin no answer any more; let those that are being written end, unless somebody hurries.
+
+    What waits stays open in the store, as do messages that still come in: the next start answers
+    them.
+    """
+    closing = asyncio.create_task(core.lanes.close(core.drain_limit_s))
+    hurried = asyncio.create_task(hurry.wait())
+    try:
+        await asyncio.wait([closing, hurried], return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            await core.lanes.close(0.0)
+        await closing
+    finally:
+        hurried.cancel()
+
+
+async def _apply(
+    core: _Core, host: AdapterHost, generation: GenerationLink, old: Settings, new: Settings
+) -> None:
+    """Carry out changed settings; ConfigurationError, and nothing changed, where they cannot be.
+
+    Adapters whose section is as it was run on, unless they have failed: those are tried again.
+    """
+    failed = {n for n, each in host.adapters.items() if each.status.state is AdapterState.FAILED}
+    changed = {
+        name: _make_adapter(new, name)
+        for name, section in new.adapters.items()
+        if name in failed or name not in host.adapters or section != old.adapters.get(name)
+    }
+    layers = await core.layers(new)
+    await generation.change(new.generation)  # it begins with what can be refused: the secret
+    core.book.replace(layers, new.personas)
+    core.replace_limits(new.limits)
+    logs.set_level(new.logging.level)
+    await host.apply(
+        changed,
+        removed=frozenset(host.adapters.keys() - new.adapters.keys()),
+        before_start=partial(_resume, core.store, core.lanes),
+    )
+
+
+def _stuck(generation: GenerationLink) -> str:
+    """Return why the engine does not go on, in spite of its supervisor; "" where it does."""
+    supervisor = generation.supervisor
+    return supervisor.stuck if supervisor is not None else ""
+
+
+def _status_line(running: Running) -> str:
+    supervisor = running.supervisor
+    model = str(supervisor.status.state) if supervisor is not None else "elsewhere"
+    adapters = ", ".join(f"{n} {each.status.state}" for n, each in running.adapters.items())
+    return f"generation {model}; {adapters}"

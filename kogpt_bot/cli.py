@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -73,12 +72,17 @@ def root(
         raise typer.Exit
 
 
+def _file(path: Path | None) -> Path | None:
+    """Return the file that is meant: the one that was named, or `config.yaml` where it is."""
+    if path is None and Path("config.yaml").is_file():
+        return Path("config.yaml")
+    return path
+
+
 def _settings(path: Path | None) -> Settings:
     from kogpt_bot import config
 
-    if path is None and Path("config.yaml").is_file():
-        path = Path("config.yaml")
-    return config.load(path)
+    return config.load(_file(path))
 
 
 def _with_model(
@@ -105,8 +109,14 @@ def run(
     from kogpt_bot import app as daemon
     from kogpt_bot.ops import logging as logs
     from kogpt_bot.ops.lock import instance_lock
+    from kogpt_bot.ops.signals import Signals
 
-    settings = _with_model(_settings(config), model, revision, device)
+    config = _file(config)
+
+    def load() -> Settings:
+        return _with_model(_settings(config), model, revision, device)
+
+    settings = load()
     logs.configure(settings.logging.level, settings.logging.format)
     adapters = daemon.make_adapters(settings)
     if not adapters:
@@ -120,11 +130,10 @@ def run(
             typer.echo(f"대화 페이지 · chat page: http://{web.host}:{web.port}", err=True)
 
     async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        await daemon.run(settings, adapters, stop, started=started)
+        signals = Signals()
+        signals.install()
+        source = daemon.ConfigurationSource(load, config)
+        await daemon.run(settings, adapters, signals, source=source, started=started)
 
     with instance_lock(settings.data_dir):
         asyncio.run(serve())

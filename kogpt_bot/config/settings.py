@@ -62,6 +62,7 @@ class Limits:
     waiting_per_channel: Annotated[int, Interval(ge=1, le=1000)] = 8
     waiting_total: Annotated[int, Interval(ge=1, le=100_000)] = 256
     reply_deadline_s: Annotated[float, Interval(ge=1, le=3600)] = 120.0
+    drain_s: Annotated[float, Interval(ge=0, le=20)] = 20.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,10 @@ class MessageInbox:
         self._clock = clock
         self._draw = draw
 
+    def replace_limits(self, limits: Limits) -> None:
+        """Take over changed limits; they hold from the next message on."""
+        self._limits = limits
+
     async def accept(self, message: Incoming) -> bool:
         """Store a message and owe it an answer, if it is the bot's to answer."""
         settings = self._book.effective(message.key).settings

@@ -49,11 +49,15 @@ class Lanes:
         """How many turns wait in all lanes, those being answered not counted."""
         return sum(len(lane.waiting) for lane in self._lanes.values())
 
+    def resize(self, *, per_channel: int, total: int) -> None:
+        """Take over changed bounds; what waits already stays."""
+        self._per_channel, self._total = per_channel, total
+
     def has_room(self, key: ChannelKey) -> bool:
-        """Whether a turn of this channel would be taken."""
+        """Whether a turn of this channel may be put; also after `close`, see there."""
         lane = self._lanes.get(key)
         in_lane = len(lane.waiting) if lane else 0
-        return not self._closed and in_lane < self._per_channel and self.waiting < self._total
+        return in_lane < self._per_channel and self.waiting < self._total
 
     def put(self, turn: Turn) -> None:
         """Append a turn to its channel's lane; the caller has asked `has_room`.

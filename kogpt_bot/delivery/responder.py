@@ -36,6 +36,7 @@ from kogpt_bot.errors import (
     Unreachable,
 )
 from kogpt_bot.messages import Author, ChannelKey, Outgoing
+from kogpt_bot.metrics import Metrics
 from kogpt_bot.store import JsonValue, Store, StoredMessage, Turn, TurnState
 from kogpt_bot.store import Reply as ShownReply
 
@@ -67,6 +68,7 @@ class Responder:
         model: ModelSource,
         limits: Limits,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._adapters = adapters
         self._store = store
@@ -75,7 +77,12 @@ class Responder:
         self._model = model
         self._limits = limits
         self._clock = clock
+        self._metrics = metrics
         self._stops: dict[ChannelKey, asyncio.Event] = {}
+
+    def replace_limits(self, limits: Limits) -> None:
+        """Take over changed limits; they hold from the next answer on."""
+        self._limits = limits
 
     @property
     def answering(self) -> int:
@@ -101,6 +108,9 @@ class Responder:
 
     async def answer(self, turn: Turn) -> None:
         """Answer a turn and record how it ended. Raises nothing but what is a fault of ours."""
+        if turn.key.adapter not in self._adapters:
+            log.warning("turn_waits", turn=turn.id, why=f"{turn.key.adapter} runs no longer")
+            return  # it stays open in the store, for when the adapter is back
         turn = await self._store.begin(turn, self._clock.now())
         settings = self._book.effective(turn.key).settings
         if turn.attempts > MAX_ATTEMPTS:
@@ -120,7 +130,10 @@ class Responder:
         outcome: Mapping[str, JsonValue],
         reply: ShownReply | None = None,
     ) -> None:
-        await self._store.finish(turn, state, self._clock.now(), outcome, reply)
+        now = self._clock.now()
+        await self._store.finish(turn, state, now, outcome, reply)
+        waited = (now - turn.created_at).total_seconds()
+        self._metrics.turn_ended(turn.key.adapter, state.value, waited)
         log.info("turn_ended", turn=turn.id, adapter=turn.key.adapter, state=state.value)
 
 

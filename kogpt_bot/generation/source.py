@@ -34,6 +34,16 @@ class ServedModelSource:
         self._tokenizer = tokenizer
         self._known: ServingModel | None = None
 
+    def replace(
+        self,
+        client: GenerationClient,
+        supervisor: GenerationSupervisor | None,
+        tokenizer: str | None,
+    ) -> None:
+        """Go another way from now on; what is being answered ends on the old one."""
+        self._client, self._supervisor, self._tokenizer = client, supervisor, tokenizer
+        self._known = None
+
     async def get(self, timeout_s: float) -> ServingModel:
         """Return the model once the service is ready; GenerationUnavailable, ModelError."""
         if self._supervisor is not None:

@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 POLL_LOADING_S = 0.1
 POLL_READY_S = 1.0
-HANG_S = 30.0  # work pending and no step for this long: the process hangs
-SILENT_S = 30.0  # no answer to /health for this long
+HANG_S = 28.0  # work pending and no step for this long: the process hangs; seen within 30 s
+SILENT_S = 22.0  # no answer to /health for this long; a question waits 5 s, so seen within 30 s
 SILENT_LOADING_S = 300.0  # the same while it loads: native code may hold everything up
 MAX_PATH_BYTES = 100  # a path of a Unix socket has 107 at most
 BACKOFF_FIRST_S = 0.5
@@ -37,7 +37,9 @@ BACKOFF_CAP_S = 30.0
 BREAKER_CRASHES = 3  # failed starts in BREAKER_WINDOW_S: then a pause, trying fast is no help
 BREAKER_WINDOW_S = 600.0
 BREAKER_PAUSE_S = 60.0
-STOP_PATIENCE_S = 5.0
+STOP_PATIENCE_S = 2.0  # then it is killed: the daemon's own stop has 25 s in all
+STUCK_S = 60.0  # no sign of life for so long beyond the above: the supervision itself has failed
+CANNOT_START = 71  # EX_OSERR of sysexits.h
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -90,6 +92,17 @@ class GenerationSupervisor:
         self._last_words: deque[str] = deque(maxlen=5)
         self._was_ready = False  # whether the present process has come so far
         self._process: asyncio.subprocess.Process | None = None
+        self._alive_at = self._clock.monotonic()  # the last sign that it lives, or is seen to
+
+    @property
+    def stuck(self) -> str:
+        """Why nothing goes on although this should have seen to it; "" where all is well."""
+        if self.status.state in (State.FAILED, State.STOPPED):
+            return ""  # nothing is expected of it, and a new start would change nothing
+        ready = self.status.state is State.READY
+        limit = STUCK_S + (HANG_S if ready else SILENT_LOADING_S + BREAKER_PAUSE_S)
+        silent = self._clock.monotonic() - self._alive_at
+        return f"generation: no sign of life for {silent:.0f} s" if silent > limit else ""
 
     @property
     def pid(self) -> int | None:
@@ -103,7 +116,7 @@ class GenerationSupervisor:
             backoff = BACKOFF_FIRST_S
             while not self._stopping.is_set():
                 self._was_ready = False
-                code = await self._live()
+                code = await self._start_and_live()
                 if self._stopping.is_set():
                     break
                 if code == FAILED_FOR_GOOD:
@@ -153,6 +166,13 @@ class GenerationSupervisor:
             return BREAKER_PAUSE_S
         return backoff
 
+    async def _start_and_live(self) -> int:
+        try:
+            return await self._live()
+        except OSError as error:  # no memory for another process, say
+            self._last_words.append(f"error: cannot be started: {error.strerror or error}")
+            return CANNOT_START
+
     async def _live(self) -> int:
         """Start the process, watch it to its end, and return its exit status."""
         self._last_words.clear()
@@ -186,6 +206,7 @@ class GenerationSupervisor:
             start_new_session=True,  # Ctrl-C is the daemon's to handle
         )
         self._process = process
+        self._alive_at = self._clock.monotonic()
         log.info("generation_started", pid=process.pid, model=self._options.model)
         yield process
 
@@ -202,7 +223,7 @@ class GenerationSupervisor:
                 async with asyncio.timeout(SILENT_S):
                     health = await self.client.health()
             except (GenerationError, TimeoutError):
-                if now - answered > patience:
+                if self._clock.monotonic() - answered > patience:
                     log.warning("generation_silent", pid=process.pid)
                     return
             else:
@@ -213,6 +234,7 @@ class GenerationSupervisor:
                 if busy_since is not None and min(health.idle_s, now - busy_since) > HANG_S:
                     log.error("generation_hangs", pid=process.pid, idle_s=health.idle_s)
                     return
+                self._alive_at = now
                 state = State.READY if health.ready else State.STARTING
                 self._was_ready = self._was_ready or health.ready
                 await self._set(state, health.loading, health.progress)
@@ -251,6 +273,8 @@ class GenerationSupervisor:
         tenths = int(progress * 10)
         if detail and (detail, tenths) != (self.status.detail, int(self.status.progress * 10)):
             log.info("generation_loading", what=detail, percent=tenths * 10)
+        if state is not self.status.state:
+            self._alive_at = self._clock.monotonic()
         async with self._changed:
             self.status = Status(state, detail, progress)
             self._changed.notify_all()

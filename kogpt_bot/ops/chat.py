@@ -18,6 +18,7 @@ from kogpt_bot.config.load import plugins
 from kogpt_bot.errors import ConfigurationError, ModelError
 from kogpt_bot.generation.supervisor import GenerationSupervisor, State, Status
 from kogpt_bot.ops import logging as logs
+from kogpt_bot.ops.signals import Signals
 
 POLL_S = 0.1
 READY_S = 600.0  # a large model from a slow disk
@@ -39,7 +40,7 @@ async def chat(settings: Settings, *, once: str, speaker: str | None) -> None:
 
 async def _chat(settings: Settings, once: str, speaker: str | None) -> None:
     adapter = _terminal(settings, once, speaker)
-    stop = asyncio.Event()
+    signals = Signals()
     ready = asyncio.Event()
     running: list[app.Running] = []
 
@@ -47,11 +48,13 @@ async def _chat(settings: Settings, once: str, speaker: str | None) -> None:
         running.append(now)
         ready.set()
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    _handle_interrupt(adapter, stop)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signals.stop.set)
+    _handle_interrupt(adapter, signals.stop)
     gated = _Gated(adapter, ready, running)
     adapters: Mapping[str, Adapter] = {"terminal": gated}
-    await app.run(settings, adapters, stop, started=started, until_adapter_ends=True, resume=False)
+    await app.run(
+        settings, adapters, signals, started=started, until_adapter_ends=True, resume=False
+    )
 
 
 def _terminal(settings: Settings, once: str, speaker: str | None) -> Adapter:

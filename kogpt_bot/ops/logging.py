@@ -8,6 +8,14 @@ from typing import Literal, TextIO
 
 import structlog
 
+OURS = ("kogpt_bot", *(f"kogpt_bot_{each}" for each in ("web", "terminal", "discord", "telegram")))
+OURS = (
+    "kogpt_bot",
+    "kogpt_bot_discord",
+    "kogpt_bot_telegram",
+    "kogpt_bot_terminal",
+    "kogpt_bot_web",
+)
 LogFormat = Literal["auto", "console", "json"]
 
 
@@ -44,11 +52,16 @@ def configure(level: str, format_: LogFormat = "auto", output: TextIO | None = N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    for name in ("kogpt_bot", "kogpt_bot_web", "kogpt_bot_terminal"):
-        logging.getLogger(name).setLevel(level.upper())
+    set_level(level)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def set_level(level: str) -> None:
+    """Show what is ours from `level` on; libraries are shown from WARNING on."""
+    for name in OURS:
+        logging.getLogger(name).setLevel(level.upper())

@@ -7,6 +7,7 @@ import pytest
 
 from kogpt_bot import app, config
 from kogpt_bot.generation.checkpoint import MINI
+from kogpt_bot.ops.signals import Signals
 
 CHROMIUM = next(
     (
@@ -35,13 +36,13 @@ async def url(tmp_path):
     path.write_text(f"adapters: {{web: {{port: 0}}}}\ndata_dir: '{tmp_path}'\n")
     settings = config.load(path)
     adapters = app.make_adapters(settings)
-    stop = asyncio.Event()
-    task = asyncio.create_task(app.run(settings, adapters, stop))
+    signals = Signals()
+    task = asyncio.create_task(app.run(settings, adapters, signals))
     async with asyncio.timeout(20):
         while adapters["web"].url.endswith(":0"):
             await asyncio.sleep(0.02)
     yield adapters["web"].url
-    stop.set()
+    signals.stop.set()
     await asyncio.wait_for(task, 20)
 
 

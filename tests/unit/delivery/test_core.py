@@ -23,6 +23,7 @@ from kogpt_bot.errors import (
     ModelError,
 )
 from kogpt_bot.messages import Action, ActionKind, Author, ChannelKey
+from kogpt_bot.metrics import Metrics
 from kogpt_bot.store import Store
 from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.testing import FakeAdapter
@@ -70,7 +71,7 @@ class Core:
         book = ChannelBook(layers or SettingsLayers(), {"default": DEFAULT_PERSONA})
         manager = ConversationManager(model.generate, lambda: 1)
         self.responder = Responder(
-            {"fake": self.adapter}, store, book, manager, model, limits, clock
+            {"fake": self.adapter}, store, book, manager, model, limits, clock, Metrics()
         )
         self.lanes = Lanes(
             self.responder.answer,

@@ -1,0 +1,110 @@
+"""The daemon's way to the generation service: its own process, or a service elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from kogpt_bot.config import GenerationSettings
+from kogpt_bot.errors import KogptBotError, ModelError
+from kogpt_bot.generation.client import GenerationClient
+from kogpt_bot.generation.options import ServiceOptions
+from kogpt_bot.generation.source import ServedModelSource
+from kogpt_bot.generation.supervisor import GenerationSupervisor
+from kogpt_bot.secret import read_secret
+
+log = structlog.get_logger(__name__)
+
+LOADED_WITHIN_S = 3600.0  # the largest model from the slowest disk
+
+
+class GenerationLink:
+    """Where text comes from now. `source` stays the same whatever it is."""
+
+    def __init__(self, settings: GenerationSettings) -> None:
+        self._settings = settings
+        self.client, self.supervisor = _connect(settings)
+        self._restarts_before = 0  # of the supervisors before this one
+        self.source = ServedModelSource(self.client, self.supervisor, settings.tokenizer)
+        self._running: asyncio.Task[None] | None = None
+        self._trial: asyncio.Task[None] | None = None
+
+    @property
+    def restarts(self) -> int:
+        """How often the process was started again after a fault."""
+        return self._restarts_before + (self.supervisor.restarts if self.supervisor else 0)
+
+    def start(self) -> None:
+        """Start the process, where it is ours."""
+        if self.supervisor is not None:
+            self._running = asyncio.create_task(self.supervisor.run(), name="generation")
+
+    async def change(self, settings: GenerationSettings) -> None:
+        """Serve by other settings; where their model cannot be loaded, by the old ones again.
+
+        The old process ends before the new one begins: two large models do not fit one GPU.
+        """
+        old = self._settings
+        if settings == old:
+            return
+        log.info("generation_changes", model=settings.model, url=settings.url)
+        if self._trial is not None:
+            self._trial.cancel()
+        await self._exchange(settings)
+        if self.supervisor is not None:
+            self._trial = asyncio.create_task(self._try(self.supervisor, old), name="trial")
+
+    async def stop(self) -> None:
+        """End the process and the connections."""
+        if self._trial is not None:
+            self._trial.cancel()
+        if self.supervisor is None:
+            await self.client.close()
+            return
+        self._restarts_before += self.supervisor.restarts
+        await self.supervisor.stop()
+        if self._running is not None:
+            await self._running
+
+    async def _try(self, supervisor: GenerationSupervisor, old: GenerationSettings) -> None:
+        try:
+            await supervisor.wait_ready(LOADED_WITHIN_S)
+        except ModelError as error:
+            why = str(error)
+            log.error("generation_change_failed", why=why, back_to=old.model)  # noqa: TRY400
+            self._trial = None
+            await self._exchange(old)
+        except KogptBotError as error:
+            log.warning("generation_not_ready", why=str(error))
+
+    async def _exchange(self, settings: GenerationSettings) -> None:
+        made = _connect(settings)  # a secret that cannot be read leaves all as it is
+        await self.stop()
+        self.client, self.supervisor = made
+        self._settings = settings
+        self.source.replace(self.client, self.supervisor, settings.tokenizer)
+        self.start()
+
+
+def _connect(
+    settings: GenerationSettings,
+) -> tuple[GenerationClient, GenerationSupervisor | None]:
+    key = read_secret("generation.api_key", settings.api_key_env, settings.api_key_file)
+    if settings.url is not None:
+        base = settings.url.rstrip("/").removesuffix("/v1")
+        return GenerationClient(base, api_key=key.reveal() if key else ""), None
+    supervisor = GenerationSupervisor(service_options(settings))
+    return supervisor.client, supervisor
+
+
+def service_options(settings: GenerationSettings) -> ServiceOptions:
+    """Return what the process is told."""
+    return ServiceOptions(
+        model=settings.model,
+        revision=settings.revision,
+        device=settings.device,
+        dtype=settings.dtype,
+        threads=settings.threads,
+        max_sequences=settings.max_sequences,
+    )
