@@ -24,12 +24,15 @@ from kogpt_bot.config.load import plugins
 from kogpt_bot.conversation.manager import ConversationManager
 from kogpt_bot.conversation.setting_values import check_overrides
 from kogpt_bot.conversation.settings import SettingsLayers
+from kogpt_bot.delivery.announcer import Announcer
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.inbox import MessageInbox
 from kogpt_bot.delivery.lanes import Lanes
+from kogpt_bot.delivery.notices import Notice
 from kogpt_bot.delivery.responder import Responder
 from kogpt_bot.generation.supervisor import GenerationSupervisor
 from kogpt_bot.metrics import Metrics
+from kogpt_bot.moderation.parts import build as build_moderation
 from kogpt_bot.ops import logging as logs
 from kogpt_bot.ops.adapters import AdapterHost, AdapterState, HostedAdapter
 from kogpt_bot.ops.generation import GenerationLink
@@ -119,10 +122,12 @@ async def run(
         parts.started("generation", generation.stop, patience_s=GENERATION_PATIENCE_S)
 
         host = AdapterHost(adapters, clock, metrics)
-        core = await _core(settings, host, store, generation, clock, metrics)
+        announcer = Announcer(host.adapters, clock)
+        core = await _core(settings, host, store, generation, announcer, clock, metrics)
         parts.started("adapters", host.stop, patience_s=ADAPTERS_PATIENCE_S)
         drain = partial(_drain, core, signals.hurry)
         parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
+        parts.run("announcer", announcer.run())
         if resume:
             await _resume(store, core.lanes, host.adapters)
         host.start(CountedInbox(core.inbox, metrics))
@@ -178,6 +183,7 @@ async def _core(
     host: AdapterHost,
     store: Store,
     generation: GenerationLink,
+    announcer: Announcer,
     clock: Clock,
     metrics: Metrics,
 ) -> _Core:
@@ -185,14 +191,21 @@ async def _core(
     book = ChannelBook(SettingsLayers(), settings.personas)
     source = generation.source
     manager = ConversationManager(source.generate, lambda: randomness.getrandbits(31))
-    responder = Responder(host.adapters, store, book, manager, source, limits, clock, metrics)
+    moderation = build_moderation(settings, store.profanity, clock)
+    answers = moderation.answers(
+        manager, lambda asked: Notice.ANSWER_BLOCKED.text(asked.settings.language)
+    )
+    responder = Responder(host.adapters, store, book, answers, source, limits, clock, metrics)
     lanes = Lanes(
         responder.answer,
         per_channel=limits.waiting_per_channel,
         total=limits.waiting_total,
         concurrency=CONCURRENCY,
     )
-    inbox = MessageInbox(store, lanes, responder, book, limits, clock, randomness.random)
+    draw, incoming = randomness.random, moderation.incoming
+    inbox = MessageInbox(
+        store, lanes, responder, book, limits, clock, draw, incoming, announcer.announce
+    )
     core = _Core(book, inbox, lanes, responder, store, limits.drain_s)
     book.replace(await core.layers(settings), settings.personas)
     return core

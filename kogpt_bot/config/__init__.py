@@ -6,6 +6,7 @@ from kogpt_bot.config.settings import (
     GenerationSettings,
     Limits,
     LoggingSettings,
+    ModerationSettings,
     Settings,
     StoreSettings,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "GenerationSettings",
     "Limits",
     "LoggingSettings",
+    "ModerationSettings",
     "Settings",
     "StoreSettings",
     "check",

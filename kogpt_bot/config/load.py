@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +15,12 @@ from platformdirs import user_state_path
 from kogpt_bot.config.adapters import KNOWN_EXTRAS, check_adapters, plugins
 from kogpt_bot.config.channels import check_overrides, check_persona_name, check_personas
 from kogpt_bot.config.describe import SECTION
-from kogpt_bot.config.sections import check_section, check_value, refused, unknown
+from kogpt_bot.config.sections import check_section, check_value, refused, shown, unknown
 from kogpt_bot.config.settings import (
     GenerationSettings,
     Limits,
     LoggingSettings,
+    ModerationSettings,
     Settings,
     StoreSettings,
 )
@@ -28,14 +29,16 @@ from kogpt_bot.config.yaml import Path as KeyPath
 from kogpt_bot.conversation.persona import Persona
 from kogpt_bot.conversation.settings import ChannelSettings, Language, SettingsLayers, flatten
 from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.messages import ChannelKey
 
 __all__ = ["check", "initial_text", "load", "plugins", "resolve_layers"]
 
 SECTIONS = (
     "language", "data_dir", "defaults", "overrides", "personas",
-    "generation", "adapters", "store", "logging", "limits",
+    "generation", "adapters", "store", "moderation", "logging", "limits",
 )  # fmt: skip
 WITHOUT_FILE = "(no file)"  # stands for the file's name where a plug-in is at fault
+_ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 _DATABASE = re.compile(r"sqlite\+aiosqlite:///.+|postgresql\+asyncpg://.+")
 
 Section = TypeVar("Section")
@@ -126,6 +129,7 @@ class _Reading:
             generation=self._generation(),
             adapters=check_adapters(self._section("adapters"), self.fault),
             store=self._store(),
+            moderation=self._moderation(known_adapters),
             logging=self._plain("logging", LoggingSettings),
             limits=self._plain("limits", Limits),
         )
@@ -185,6 +189,22 @@ class _Reading:
         elif found.url.startswith("postgresql") and find_spec("asyncpg") is None:
             remedy = "pip install 'kogpt-bot[postgres]'"
             self.fault(("store", "url"), f"asyncpg is not installed; {remedy}")
+        return found
+
+    def _moderation(self, adapters: Collection[str]) -> ModerationSettings:
+        found = self._plain("moderation", ModerationSettings)
+        if found.notify is not None:
+            try:
+                name = ChannelKey.parse(found.notify).adapter
+            except ValueError:
+                allowed = "adapter/SERVER/CHANNEL/THREAD, with - for a part that there is not"
+                self.fault(("moderation", "notify"), refused(found.notify, allowed))
+            else:
+                if name not in adapters:
+                    message = f"the adapter {shown(name)} {unknown(name, adapters)}"
+                    self.fault(("moderation", "notify"), message)
+        if not _ADDRESS.fullmatch(found.report_to):
+            self.fault(("moderation", "report_to"), refused(found.report_to, "an e-mail address"))
         return found
 
 

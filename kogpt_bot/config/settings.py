@@ -47,6 +47,19 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ModerationSettings:
+    """The log of profanity, and who hears of it. What is done about it is a channel's setting."""
+
+    log_text: Literal["full", "redacted", "hashed"] = "full"
+    retention_days: Annotated[int, Interval(ge=1, le=3650)] = 30
+    log_file: Name | None = None
+    log_file_mb: Annotated[int, Interval(ge=1, le=1024)] = 10
+    log_file_backups: Annotated[int, Interval(ge=1, le=100)] = 4
+    notify: Name | None = None
+    report_to: Name = "opensource+kogpt@kakaobrain.com"
+
+
+@dataclass(frozen=True, slots=True)
 class LoggingSettings:
     """What is logged, and in which shape."""
 
@@ -77,5 +90,6 @@ class Settings:
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     adapters: Mapping[str, Any] = field(default_factory=dict)
     store: StoreSettings = field(default_factory=StoreSettings)
+    moderation: ModerationSettings = field(default_factory=ModerationSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     limits: Limits = field(default_factory=Limits)

@@ -43,6 +43,7 @@ class ServingModel:
     context_length: int
     codec: TokenCodec
     chat_template: ChatTemplate | None = None
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class Outcome:
     """How an answer came about: with these the same text can be produced again."""
 
     model: str = ""
+    revision: str = ""
+    ask: Ask | None = None  # the last one
     prompt: str = ""
     prompt_tokens: int = 0
     generated: str = ""  # as the model wrote it, before it was cleaned
@@ -173,7 +176,7 @@ class ConversationManager:
 
     async def _pieces(self, request: ReplyRequest, outcome: Outcome) -> AsyncIterator[str]:
         prompt = self.prompt(request)
-        outcome.model = request.model.name
+        outcome.model, outcome.revision = request.model.name, request.model.revision
         outcome.prompt, outcome.prompt_tokens = prompt.text, len(prompt.ids)
         fixed = request.settings.sampling.seed
         for attempt in range(ATTEMPTS):
@@ -205,6 +208,7 @@ class ConversationManager:
         left = request.model.context_length - len(prompt.ids)  # a service may refuse to go beyond
         sampling = replace(sampling, max_new_tokens=max(min(sampling.max_new_tokens, left), 1))
         ask = Ask(prompt, sampling, seed, request.key, request.priority)
+        outcome.ask = ask
         async with aclosing(self._generate(ask)) as stream:
             async for piece in stream:
                 outcome.generated += piece.text

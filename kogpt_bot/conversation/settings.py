@@ -30,6 +30,23 @@ class Language(enum.StrEnum):
     EN = "en"
 
 
+class AnswerPolicy(enum.StrEnum):
+    """What is done about profanity in an answer; a hit is logged in any case."""
+
+    LOG = "log"  # show it
+    MASK = "mask"  # show ○○ in its place
+    REGENERATE = "regenerate"  # write another answer, then say one of the persona's fallback lines
+    BLOCK = "block"  # show a notice instead of the answer
+
+
+class IncomingPolicy(enum.StrEnum):
+    """What is done about profanity in what people write; a hit is logged in any case."""
+
+    LOG = "log"  # answer it
+    IGNORE = "ignore"  # do not answer it, and remember nothing of it
+    WARN = "warn"  # answer it, and ask once in a while for other words
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is chosen.
@@ -81,6 +98,21 @@ class Context:
     max_messages: Annotated[int, Interval(ge=1, le=1000)] = 100
 
 
+Word = Annotated[str, Len(1, 60)]
+
+
+@dataclass(frozen=True, slots=True)
+class Profanity:
+    """What is done about profanity, and what counts as such here."""
+
+    policy: AnswerPolicy = AnswerPolicy.LOG
+    attempts: Annotated[int, Interval(ge=1, le=5)] = 2  # to write another answer
+    incoming: IncomingPolicy = IncomingPolicy.LOG
+    threshold: Annotated[int, Interval(ge=1, le=3)] = 2  # the severity that counts
+    allow: Annotated[tuple[Word, ...], Len(0, 200)] = ()  # phrases that are none
+    extra: Annotated[tuple[Word, ...], Len(0, 200)] = ()  # words that are some, besides
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:
     """Everything that can differ from channel to channel."""
@@ -89,6 +121,7 @@ class ChannelSettings:
     trigger: Trigger = field(default_factory=Trigger)
     prompt: PromptSettings = field(default_factory=PromptSettings)
     context: Context = field(default_factory=Context)
+    profanity: Profanity = field(default_factory=Profanity)
     persona: str = "default"
     stream: bool = True  # show the answer while it is written
     language: Language = Language.KO

@@ -11,12 +11,22 @@ from kogpt_bot.clock import Clock
 from kogpt_bot.config import Limits
 from kogpt_bot.conversation.settings import Language
 from kogpt_bot.conversation.trigger import PRIORITIES, Reason, decide
+from kogpt_bot.delivery.announcer import Announce
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.delivery.notices import Notice
 from kogpt_bot.delivery.responder import Responder
 from kogpt_bot.errors import Refused
-from kogpt_bot.messages import Action, ActionKind, ActionResult, ChannelKey, Incoming, PastMessage
+from kogpt_bot.messages import (
+    Action,
+    ActionKind,
+    ActionResult,
+    ChannelKey,
+    Incoming,
+    Outgoing,
+    PastMessage,
+)
+from kogpt_bot.moderation.incoming import IncomingScreen
 from kogpt_bot.store import Store, StoredMessage, TurnPlan, TurnState
 
 log = structlog.get_logger(__name__)
@@ -36,6 +46,8 @@ class MessageInbox:
         limits: Limits,
         clock: Clock,
         draw: Callable[[], float],
+        screen: IncomingScreen,
+        announce: Announce,
     ) -> None:
         self._store = store
         self._lanes = lanes
@@ -44,6 +56,8 @@ class MessageInbox:
         self._limits = limits
         self._clock = clock
         self._draw = draw
+        self._screen = screen
+        self._announce = announce
 
     def replace_limits(self, limits: Limits) -> None:
         """Take over changed limits; they hold from the next message on."""
@@ -53,6 +67,10 @@ class MessageInbox:
         """Store a message and owe it an answer, if it is the bot's to answer."""
         settings = self._book.effective(message.key).settings
         self._check(message, settings.language)
+        screened = await self._screen.screen(message, settings)
+        if screened.ignored:
+            await self._store.record(screened.message, self._clock.now(), None)
+            return False
         persona = self._book.persona(settings.persona)
         streak = await self._bot_streak(message.key) if message.author.is_bot else 0
         decision = decide(
@@ -66,6 +84,9 @@ class MessageInbox:
         recorded = await self._store.record(message, self._clock.now(), plan)
         if recorded is None:  # a second delivery: the first one is being answered
             return False
+        if screened.warn:
+            notice = Notice.KINDER_WORDS.text(settings.language)
+            self._announce(message.key, Outgoing(notice, reply_to=message.message_id))
         if (turn := recorded[1]) is None:
             return False
         self._lanes.put(turn)
@@ -125,7 +146,12 @@ class MessageInbox:
         if not message.text.strip() or self._too_long(message):
             await self._store.withdraw(message.key, message.message_id)
             return
-        await self._store.amend(message)
+        settings = self._book.effective(message.key).settings
+        screened = await self._screen.screen(message, settings)
+        if screened.ignored:
+            await self._store.withdraw(message.key, message.message_id)
+        else:
+            await self._store.amend(message)
 
     async def withdraw(self, key: ChannelKey, message_id: str) -> None:
         """Forget a message that is gone."""

@@ -32,6 +32,14 @@ class Notice(enum.Enum):
     NOTHING_TO_REGENERATE = ("다시 쓸 답이 없어요.", "There is no answer to write anew.")
     REGENERATING = ("답을 다시 쓸게요.", "Writing the answer anew.")
     UNKNOWN_ACTION = ("그건 아직 할 수 없어요.", "I cannot do that yet.")
+    ANSWER_BLOCKED = (
+        "하려던 말에 거친 표현이 섞여 있어서 보여 드리지 않을게요. 다르게 물어봐 주세요.",
+        "My answer had harsh words in it, so I keep it to myself. Please ask in another way.",
+    )
+    KINDER_WORDS = (
+        "조금만 더 부드러운 말로 이야기해 주시면 고맙겠어요.",
+        "I would be glad if we could talk with kinder words.",
+    )
     CLEARED = ("대화를 지웠어요.", "The conversation was cleared.")
 
     def text(self, language: Language) -> str:

@@ -13,9 +13,7 @@ from kogpt_bot.adapter import Adapter
 from kogpt_bot.clock import Clock
 from kogpt_bot.config import Limits
 from kogpt_bot.conversation.manager import (
-    ConversationManager,
     HistoryLine,
-    Reply,
     ReplyRequest,
     ServingModel,
 )
@@ -37,6 +35,7 @@ from kogpt_bot.errors import (
 )
 from kogpt_bot.messages import Author, ChannelKey, Outgoing
 from kogpt_bot.metrics import Metrics
+from kogpt_bot.moderation.answer import ScreenedAnswers, ScreenedReply
 from kogpt_bot.store import JsonValue, Store, StoredMessage, Turn, TurnState
 from kogpt_bot.store import Reply as ShownReply
 
@@ -64,7 +63,7 @@ class Responder:
         adapters: Mapping[str, Adapter],
         store: Store,
         book: ChannelBook,
-        manager: ConversationManager,
+        answers: ScreenedAnswers,
         model: ModelSource,
         limits: Limits,
         clock: Clock,
@@ -73,7 +72,7 @@ class Responder:
         self._adapters = adapters
         self._store = store
         self._book = book
-        self._manager = manager
+        self._answers = answers
         self._model = model
         self._limits = limits
         self._clock = clock
@@ -159,7 +158,7 @@ class _Answer:
             speaker=self._persona.name,
             before_first=self._mark_sending,
         )
-        self._reply: Reply | None = None
+        self._reply: ScreenedReply | None = None
         self._breaks = 0  # a message that kills the service each time must not do so forever
 
     async def run(self) -> None:
@@ -194,7 +193,7 @@ class _Answer:
             request = await self._request(waiting.result())
         finally:
             waiting.cancel()
-        self._reply = self._owner._manager.reply(request)
+        self._reply = self._owner._answers.reply(request)
         pieces = aiter(self._reply)
         try:
             while True:

@@ -66,6 +66,7 @@ class ServedModel:
 
     name: str
     context_length: int | None  # tokens; None where the service does not say
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ class GenerationClient:
         with _understood("/v1/models"):
             card = answer.json()["data"][0]
             length = card.get("max_model_len")
-            return ServedModel(str(card["id"]), None if length is None else int(length))
+            revision = str(card.get("revision") or "")
+            return ServedModel(str(card["id"]), None if length is None else int(length), revision)
 
     async def tokenizer_json(self) -> bytes | None:
         """Return the serving model's own tokenizer; None from a service that does not give it."""

@@ -52,7 +52,9 @@ class ServedModelSource:
             served = await self._client.model()
             content, template = await self._files()
             context = served.context_length or DEFAULT_CONTEXT
-            self._known = ServingModel(served.name, context, ModelTokens(content), template)
+            self._known = ServingModel(
+                served.name, context, ModelTokens(content), template, served.revision
+            )
         return self._known
 
     async def _files(self) -> tuple[bytes, ChatTemplate | None]:

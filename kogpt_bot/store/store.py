@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from kogpt_bot.errors import StoreError
 from kogpt_bot.messages import Author, ChannelKey, Incoming
 from kogpt_bot.store.database import READ_ONLY, open_engine
+from kogpt_bot.store.profanity import ProfanityTable
 from kogpt_bot.store.settings import SettingsTable
 from kogpt_bot.store.tables import channels, messages, turns
 from kogpt_bot.store.values import JsonValue, Reply, StoredMessage, Turn, TurnPlan, TurnState
@@ -34,6 +35,7 @@ class Store:
         self._writing = asyncio.Lock()  # SQLite has one writer; waiting here is fair and cheap
         self._channel_ids: dict[ChannelKey, int] = {}
         self.settings = SettingsTable(self._read, self._write)
+        self.profanity = ProfanityTable(self._read, self._write)
 
     @classmethod
     async def open(cls, url: str) -> Store:

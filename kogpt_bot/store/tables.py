@@ -128,3 +128,76 @@ settings_audit = Table(
     Column("changed_by", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# A text in which profanity was found: an answer, a message, or a name. Channels and people stand
+# here on their own (no foreign keys): the log outlives what the conversation forgets.
+profanity_texts = Table(
+    "profanity_texts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at", _Time, nullable=False),
+    Column("channel", Text, nullable=False),  # str(ChannelKey)
+    Column("direction", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("message", Text, nullable=False),  # the platform's id; of an answer: the question's row
+    Column("digest", Text, nullable=False),  # keyed hash of the text, whatever is stored of it
+    Column("person", Text, nullable=False),  # keyed hash of who wrote it, or asked for it
+    Column("people", Text, nullable=False),  # keyed hashes of all whose words are in the prompt
+    Column("kept", Text, nullable=False),  # full, redacted, hashed
+    Column("text", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("generated", Text, nullable=False),  # as the model wrote it
+    Column("model", Text, nullable=False),
+    Column("revision", Text, nullable=False),
+    Column("seed", BigInteger),
+    Column("sampling", JSON(none_as_null=True)),
+    Column("request", JSON(none_as_null=True)),  # prompt ids and stops; null unless kept in full
+    Column("complete", Boolean, nullable=False),  # the text ended; else it is what there was then
+    sqlite_autoincrement=True,
+)
+Index("ix_profanity_texts_at", profanity_texts.c.at)
+Index("ix_profanity_texts_person", profanity_texts.c.person)
+Index("ix_profanity_texts_channel", profanity_texts.c.channel, profanity_texts.c.message)
+
+# Append-only: what was found is never changed.
+profanity_hits = Table(
+    "profanity_hits",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("text_id", _Id, ForeignKey("profanity_texts.id", ondelete="CASCADE"), nullable=False),
+    Column("span_start", Integer, nullable=False),  # code points of the text
+    Column("span_end", Integer, nullable=False),
+    Column("matched", Text, nullable=False),
+    Column("word", Text, nullable=False),  # with the letters that it stands among
+    Column("canonical", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("rule", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_profanity_hits_text_id", profanity_hits.c.text_id)
+
+# Append-only: the newest review of a hit counts.
+profanity_reviews = Table(
+    "profanity_reviews",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("hit_id", _Id, ForeignKey("profanity_hits.id", ondelete="CASCADE"), nullable=False),
+    Column("at", _Time, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reviewer", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_profanity_reviews_hit_id", profanity_reviews.c.hit_id)
+
+# What reviews found to be false alarms; stays when the hit itself is erased.
+profanity_allowed = Table(
+    "profanity_allowed",
+    metadata,
+    Column("scope", Text, primary_key=True),  # "" everywhere, else a channel's key
+    Column("phrase", Text, primary_key=True),
+    Column("hit_id", _Id, nullable=False),
+    Column("at", _Time, nullable=False),
+    Column("reviewer", Text, nullable=False),
+)

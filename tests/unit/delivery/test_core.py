@@ -11,6 +11,7 @@ from kogpt_bot.conversation.manager import ConversationManager, Piece, ServingMo
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA
 from kogpt_bot.conversation.settings import SettingsLayers
 from kogpt_bot.conversation.tokens import ModelTokens
+from kogpt_bot.delivery.announcer import Announcer
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.inbox import MessageInbox
 from kogpt_bot.delivery.lanes import Lanes
@@ -24,6 +25,11 @@ from kogpt_bot.errors import (
 )
 from kogpt_bot.messages import Action, ActionKind, Author, ChannelKey
 from kogpt_bot.metrics import Metrics
+from kogpt_bot.moderation.answer import ScreenedAnswers
+from kogpt_bot.moderation.detectors import Detectors
+from kogpt_bot.moderation.incoming import IncomingScreen
+from kogpt_bot.moderation.log import ProfanityLog
+from kogpt_bot.pseudonym import Pseudonyms
 from kogpt_bot.store import Store
 from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.testing import FakeAdapter
@@ -70,8 +76,12 @@ class Core:
         limits = limits or Limits(reply_deadline_s=5)
         book = ChannelBook(layers or SettingsLayers(), {"default": DEFAULT_PERSONA})
         manager = ConversationManager(model.generate, lambda: 1)
+        found = ProfanityLog(store.profanity, Pseudonyms(b"k" * 32), clock)
+        detectors = Detectors(store.profanity, clock)
+        answers = ScreenedAnswers(manager, detectors, found, lambda _: "blocked")
+        self.announcer = Announcer({"fake": self.adapter}, clock)
         self.responder = Responder(
-            {"fake": self.adapter}, store, book, manager, model, limits, clock, Metrics()
+            {"fake": self.adapter}, store, book, answers, model, limits, clock, Metrics()
         )
         self.lanes = Lanes(
             self.responder.answer,
@@ -79,9 +89,11 @@ class Core:
             total=limits.waiting_total,
             concurrency=8,
         )
+        screen = IncomingScreen(detectors, found, clock)
         self.inbox = MessageInbox(
-            store, self.lanes, self.responder, book, limits, clock, lambda: 0.5
-        )
+            store, self.lanes, self.responder, book, limits, clock, lambda: 0.5,
+            screen, self.announcer.announce,
+        )  # fmt: skip
 
     async def act(self, kind, channel="room"):
         key = ChannelKey("fake", channel)
@@ -191,13 +203,13 @@ async def test_a_full_lane_says_busy_and_loses_nothing(store):
 async def test_stopping_keeps_what_was_shown(store):
     async with running(store) as core:
         core.model.hold = asyncio.Event()
-        core.model.scripts = [[" 여기까지", " 그리고 더"]]
+        core.model.scripts = [[" 여기까지 말하고 열두 자는 남겨 둬요", " 그리고 더"]]
         await core.adapter.say("길게 말해 줘")
         async with asyncio.timeout(5):
-            while not any(m.text == "여기까지" for m in core.adapter.shown[ROOM].values()):
+            while not any(m.text == "여기까지 말하고" for m in core.adapter.shown[ROOM].values()):
                 await asyncio.sleep(0.005)
         assert (await core.act(ActionKind.STOP)).done
-        assert await core.adapter.wait_for_final() == ["여기까지"]
+        assert await core.adapter.wait_for_final() == ["여기까지 말하고"]
         await core.settle(replied=1)
         result = await core.act(ActionKind.STOP)
         assert (result.done, result.text) == (False, "지금은 쓰고 있는 답이 없어요.")
@@ -239,9 +251,9 @@ async def test_a_break_before_anything_was_shown_is_tried_again(store, failure):
 
 async def test_a_break_after_something_was_shown_keeps_it(store):
     async with running(store) as core:
-        core.model.scripts = [[" 여기까지 썼", GenerationInterrupted("gone")]]
+        core.model.scripts = [[" 여기까지는 이미 모두에게 보였", GenerationInterrupted("gone")]]
         await core.adapter.say("안녕")
-        assert await core.adapter.wait_for_final() == ["여기까지 썼"]
+        assert await core.adapter.wait_for_final() == ["여기까지는 이미 모두에게 보였"]
         await core.settle(replied=1)
 
 
