@@ -29,7 +29,7 @@ LOOK_S = 2.0
 LIVE = frozenset(
     {"language", "defaults", "overrides", "personas", "generation", "adapters", "logging", "limits"}
 )
-NEEDS_RESTART = frozenset({"data_dir", "store"})
+NEEDS_RESTART = frozenset({"data_dir", "store", "moderation"})
 
 
 @dataclass(frozen=True, slots=True)
