@@ -64,6 +64,13 @@ def test_a_dataclass_with_keys_that_must_be_given(install, load, faults):
     assert load("adapters: {fake: {enabled: false}}").adapters == {}
 
 
+@pytest.mark.parametrize("name", ["discord", "telegram"])
+def test_an_adapter_that_comes_with_an_extra_names_it(install, faults, name):
+    install(AdapterPlugin("fake", Model, create=object))
+    (found,) = faults(f"adapters: {{{name}: {{}}}}\n")
+    assert found.endswith(f"this adapter is not installed; pip install 'kogpt-bot[{name}]'")
+
+
 def test_keys_are_checked_at_every_depth(install, load, faults):
     install(AdapterPlugin("fake", Needy, create=object))
     found = load("adapters: {fake: {server: s, shards: [{id: 1}], by_name: {a: {id: 2}}}}")

@@ -23,7 +23,6 @@ def test_all_faults_are_found_at_once_with_their_places(faults):
         "  persona: nobody\n"
         "adapters:\n"
         "  web: {port: 99999}\n"
-        "  discord: {}\n"
     )
     assert [line.split(":", 3)[0:3] for line in found] == [
         ["1", "1 langauge", " is not known; did you mean language? allowed"],
@@ -31,11 +30,6 @@ def test_all_faults_are_found_at_once_with_their_places(faults):
         ["3", "30 defaults.sampling.top_k", ' "yes" is not allowed; allowed'],
         ["4", "3 defaults.persona", ' "nobody" is not allowed; allowed'],
         ["6", "9 adapters.web.port", " 99999 is not allowed; allowed"],
-        [
-            "7",
-            "3 adapters.discord",
-            " this adapter is not installed; pip install 'kogpt-bot[discord]'",
-        ],
     ]
     assert found[1].endswith("allowed: a number from 0 to 5")
 

@@ -1,0 +1,393 @@
+"""The fake's REST: the calls that a bot makes, with Discord's checks, limits and error codes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from tests.fakes.discord.gateway import Gateway
+from tests.fakes.discord.world import JSON, World, now
+
+MAX_LENGTH = 2000
+
+
+@dataclass
+class Call:
+    """One call as it arrived."""
+
+    method: str
+    path: str
+    body: JSON
+    query: dict[str, str]
+    at: float
+    status: int = 0
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Limit:
+    """So many calls of a channel's bucket in a window, as Discord's headers tell it."""
+
+    count: int
+    window_s: float
+    used: dict[str, list[float]] = field(default_factory=dict)
+
+    def take(self, key: str) -> tuple[int, float]:
+        """Count a call; returns how many are left (-1: refused), and until when in seconds."""
+        moment = time.monotonic()
+        used = self.used.setdefault(key, [])
+        used[:] = [each for each in used if moment - each < self.window_s]
+        if len(used) >= self.count:
+            return -1, used[0] + self.window_s - moment
+        used.append(moment)
+        return self.count - len(used), used[0] + self.window_s - moment
+
+
+class Refusal(Exception):
+    """An answer that says no."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+UNKNOWN_CHANNEL = Refusal(404, 10003, "Unknown Channel")
+UNKNOWN_MESSAGE = Refusal(404, 10008, "Unknown Message")
+UNKNOWN_INTERACTION = Refusal(404, 10062, "Unknown interaction")
+EMPTY = Refusal(400, 50006, "Cannot send an empty message")
+NOT_ALLOWED = Refusal(403, 50013, "Missing Permissions")
+
+
+class Rest:
+    """`calls` is what arrived; `faults` are taken one a call: a response, or `None` to go on."""
+
+    def __init__(self, world: World, gateway: Gateway, token: str) -> None:
+        self.world = world
+        self.gateway = gateway
+        self.token = token
+        self.calls: list[Call] = []
+        self.faults: list[Any] = []
+        self.forbidden: set[str] = set()  # channels in which the bot may not write
+        self.limits: dict[str, Limit] = {}  # by the method of calls on messages
+        self.commands: list[JSON] = []
+        self.interactions: dict[str, JSON] = {}  # token -> what is known of it
+        self.shards = 1
+        self.max_concurrency = 1
+        self.session_starts = 1000
+        self._nonces: OrderedDict[str, JSON] = OrderedDict()
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.route("*", "/api/v10/{path:.*}", self._handle)]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        call = await _read(request)
+        self.calls.append(call)
+        response = await self._fault(call) or await self._answer(call, request)
+        call.status = response.status
+        await self.gateway._tell_tests()
+        return response
+
+    async def _fault(self, call: Call) -> web.Response | None:
+        """Give the response of the next fault that is for this call, if there is one."""
+        for at, fault in enumerate(self.faults):
+            if fault.matches(call):
+                del self.faults[at]
+                return fault.response()
+        return None
+
+    async def _answer(self, call: Call, request: web.Request) -> web.Response:
+        headers: dict[str, str] = {}
+        try:
+            self._check_token(call, request)
+            self._limit(call, headers)
+            body = await self._route(call)
+        except Refusal as error:
+            body = {"code": error.code, "message": error.message}
+            return json_response(body, status=error.status, headers=headers)
+        except _Limited as error:
+            return limited(error.seconds, headers=headers)
+        if body is None:
+            return web.Response(status=204, headers=headers)
+        return json_response(body, headers=headers)
+
+    def _check_token(self, call: Call, request: web.Request) -> None:
+        open_ = call.path.startswith(("interactions/", "webhooks/"))
+        if not open_ and request.headers.get("Authorization") != f"Bot {self.token}":
+            raise Refusal(401, 0, "401: Unauthorized")
+
+    def _limit(self, call: Call, headers: dict[str, str]) -> None:
+        parts = call.path.split("/")
+        limit = self.limits.get(call.method)
+        if limit is None or parts[0] != "channels" or "messages" not in parts:
+            return
+        left, reset = limit.take(parts[1])
+        headers |= {
+            "X-RateLimit-Bucket": f"bucket-{call.method}", "X-RateLimit-Limit": str(limit.count),
+            "X-RateLimit-Remaining": str(max(left, 0)),
+            "X-RateLimit-Reset-After": f"{reset:.3f}",
+            "X-RateLimit-Reset": f"{time.time() + reset:.3f}",
+        }  # fmt: skip
+        if left < 0:
+            raise _Limited(reset)
+
+    async def _route(self, call: Call) -> Any:
+        match (call.method, *call.path.split("/")):
+            case ("GET", "users", "@me"):
+                return self.world.bot
+            case ("GET", "oauth2", "applications", "@me") | ("GET", "applications", "@me"):
+                return self._application()
+            case ("GET", "gateway", "bot"):
+                return self._gateway_bot()
+            case ("PUT", "applications", _, "commands"):
+                self.commands = [{**c, "id": self.world.id()} for c in call.body["list"]]
+                return self.commands
+            case ("GET", "channels", channel):
+                return self._channel(channel)
+            case ("POST", "channels", channel, "typing"):
+                self._writable(channel)
+                return None
+            case ("POST", "channels", channel, "threads"):
+                return await self._start_thread(channel, call.body)
+            case ("GET", "channels", channel, "messages"):
+                return self._history(channel, call.query)
+            case ("POST", "channels", channel, "messages"):
+                return await self._send(channel, call)
+            case ("PATCH", "channels", channel, "messages", id_):
+                return await self._edit(channel, id_, call)
+            case ("DELETE", "channels", channel, "messages", id_):
+                return await self._delete(channel, id_)
+            case ("POST", "interactions", id_, token, "callback"):
+                return await self._callback(id_, token, call)
+            case ("POST", "webhooks", _, token):
+                return await self._follow_up(token, call)
+            case ("PATCH", "webhooks", _, token, "messages", id_):
+                return await self._edit_response(token, id_, call)
+            case ("DELETE", "webhooks", _, token, "messages", id_):
+                return await self._delete_response(token, id_)
+            case ("GET", "guilds", guild, "members", user):
+                if (member := self.world.members.get((guild, user))) is None:
+                    raise Refusal(404, 10007, "Unknown Member")
+                return member
+        raise Refusal(404, 0, f"404: Not Found ({call.method} {call.path})")
+
+    def _application(self) -> JSON:
+        return {
+            "id": self.world.application_id, "name": "코코", "icon": None, "description": "",
+            "bot_public": True, "bot_require_code_grant": False, "verify_key": "0" * 64,
+            "flags": self.world.application_flags, "team": None, "rpc_origins": [],
+            "owner": self.world.user("주인"), "summary": "",
+        }  # fmt: skip
+
+    def _gateway_bot(self) -> JSON:
+        limit = {
+            "total": 1000, "remaining": self.session_starts, "reset_after": 1000,
+            "max_concurrency": self.max_concurrency,
+        }  # fmt: skip
+        return {"url": self.gateway.url, "shards": self.shards, "session_start_limit": limit}
+
+    def _channel(self, id_: str) -> JSON:
+        if id_ not in self.world.channels:
+            raise UNKNOWN_CHANNEL
+        return self.world.channels[id_]
+
+    def _writable(self, id_: str) -> JSON:
+        channel = self._channel(id_)
+        if id_ in self.forbidden:
+            raise NOT_ALLOWED
+        return channel
+
+    def _history(self, channel: str, query: dict[str, str]) -> list[JSON]:
+        self._channel(channel)
+        after, limit = int(query.get("after", 0)), int(query.get("limit", 50))
+        later = sorted(int(id_) for id_ in self.world.messages[channel] if int(id_) > after)
+        return [self.world.messages[channel][str(id_)] for id_ in reversed(later[:limit])]
+
+    async def _send(self, channel_id: str, call: Call) -> JSON:
+        channel, body = self._writable(channel_id), call.body
+        _check_message(body)
+        nonce = str(body.get("nonce", ""))
+        if len(nonce) > 25:
+            raise Refusal(400, 50035, "Invalid Form Body: nonce: Must be 25 or fewer in length.")
+        if body.get("enforce_nonce") and nonce in self._nonces:
+            return self._nonces[nonce]
+        message = self.world.message(channel, self.world.bot, body["content"], **self._extra(body))
+        if nonce:
+            self._nonces[nonce] = message
+            message["nonce"] = nonce
+        await self._tell("MESSAGE_CREATE", message)
+        return message
+
+    def _extra(self, body: JSON) -> JSON:
+        """Return the fields that a sent message takes over."""
+        extra = {key: body[key] for key in ("components", "flags") if key in body}
+        if reference := body.get("message_reference"):
+            extra |= {"type": 19, "message_reference": reference}
+        return extra
+
+    async def _edit(self, channel: str, id_: str, call: Call) -> JSON:
+        self._writable(channel)
+        message = self._message(channel, id_)
+        if message["author"]["id"] != self.world.bot["id"]:
+            raise Refusal(403, 50005, "Cannot edit a message authored by another user")
+        _check_message(call.body)
+        message |= {k: call.body[k] for k in ("content", "components", "flags") if k in call.body}
+        message["edited_timestamp"] = now()
+        await self._tell("MESSAGE_UPDATE", message)
+        return message
+
+    def _message(self, channel: str, id_: str) -> JSON:
+        self._channel(channel)
+        if id_ not in self.world.messages[channel]:
+            raise UNKNOWN_MESSAGE
+        return self.world.messages[channel][id_]
+
+    async def _delete(self, channel: str, id_: str) -> None:
+        self._message(channel, id_)
+        del self.world.messages[channel][id_]
+        guild_id = self.world.channels[channel].get("guild_id")
+        event = {"id": id_, "channel_id": channel, **({"guild_id": guild_id} if guild_id else {})}
+        await self.gateway.tell("MESSAGE_DELETE", event, guild_id=guild_id)
+
+    async def _tell(self, name: str, message: JSON) -> None:
+        event = self.world.event(message)
+        await self.gateway.tell(name, event, guild_id=event.get("guild_id"))
+
+    async def _start_thread(self, parent: str, body: JSON) -> JSON:
+        channel = self._writable(parent)
+        if not 1 <= len(body.get("name", "")) <= 100:
+            raise Refusal(400, 50035, "Invalid Form Body: name")
+        thread = self.world.thread(channel, body["name"], self.world.bot)
+        await self.gateway.tell("THREAD_CREATE", thread, guild_id=thread["guild_id"])
+        return thread
+
+    def _interaction(self, token: str) -> JSON:
+        if token not in self.interactions:
+            raise UNKNOWN_INTERACTION
+        return self.interactions[token]
+
+    async def _callback(self, id_: str, token: str, call: Call) -> JSON | None:
+        known = self._interaction(token)
+        if known["id"] != id_ or "response" in known:
+            raise Refusal(400, 40060, "Interaction has already been acknowledged.")
+        body = call.body
+        data = body.get("data") or {}
+        known["response"] = body
+        known["ephemeral"] = bool(data.get("flags", 0) & 64)
+        resource: JSON = {"type": body["type"]}
+        if body["type"] == 4:
+            _check_message(data)
+            resource["message"] = known["original"] = await self._respond(known, data)
+        if call.query.get("with_response") not in ("1", "true"):
+            return None
+        return {"interaction": {"id": id_, "type": known["type"]}, "resource": resource}
+
+    async def _respond(self, known: JSON, data: JSON) -> JSON:
+        """Make a response's message; one that only its person sees is in no channel."""
+        ephemeral = known["ephemeral"] if "original" not in known else data.get("flags", 0) & 64
+        channel = known["channel"]
+        extra = {**self._extra(data), "webhook_id": self.world.application_id}
+        if ephemeral or known["foreign"]:
+            message = self.world.message(
+                {"id": channel["id"], "last_message_id": None}
+                if channel["id"] in self.world.messages
+                else self.world._add({**channel}),
+                self.world.bot, data.get("content", ""), **extra,
+            )  # fmt: skip
+            if ephemeral:
+                del self.world.messages[channel["id"]][message["id"]]
+        else:
+            message = self.world.message(channel, self.world.bot, data.get("content", ""), **extra)
+            await self._tell("MESSAGE_CREATE", message)
+        known["shown"][message["id"]] = message
+        return message
+
+    async def _follow_up(self, token: str, call: Call) -> JSON:
+        known = self._interaction(token)
+        _check_message(call.body, files=call.files)
+        return {**await self._respond(known, call.body), "files": sorted(call.files)}
+
+    async def _edit_response(self, token: str, id_: str, call: Call) -> JSON:
+        known = self._interaction(token)
+        _check_message(call.body, files=call.files)
+        if id_ == "@original":
+            if "original" not in known:
+                known["original"] = await self._respond(known, call.body)
+            message = known["original"]
+        else:
+            message = known["shown"].get(id_)
+            if message is None:
+                raise UNKNOWN_MESSAGE
+        message |= {k: call.body[k] for k in ("content", "components", "flags") if k in call.body}
+        known.setdefault("files", {}).update(call.files)
+        return message
+
+    async def _delete_response(self, token: str, id_: str) -> None:
+        known = self._interaction(token)
+        message = known.get("original") if id_ == "@original" else known["shown"].get(id_)
+        if message is None:
+            raise UNKNOWN_MESSAGE
+        known["shown"].pop(message["id"], None)
+        self.world.messages.get(message["channel_id"], {}).pop(message["id"], None)
+
+
+class _Limited(Exception):
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+def _check_message(body: JSON, files: dict[str, bytes] | None = None) -> None:
+    content = body.get("content") or ""
+    if not content.strip() and not files and not body.get("components"):
+        raise EMPTY
+    if len(content) > MAX_LENGTH:
+        raise Refusal(400, 50035, "Invalid Form Body: content: Must be 2000 or fewer in length.")
+    for row in body.get("components") or ():
+        if row["type"] == 1 and not 1 <= len(row["components"]) <= 5:
+            raise Refusal(400, 50035, "Invalid Form Body: components")
+        for part in row["components"]:
+            if not 1 <= len(part["custom_id"]) <= 100:
+                raise Refusal(400, 50035, "Invalid Form Body: custom_id")
+
+
+async def _read(request: web.Request) -> Call:
+    body: Any = {}
+    files: dict[str, bytes] = {}
+    if request.content_type == "application/json":
+        body = json.loads(await request.text() or "{}")
+    elif request.content_type == "multipart/form-data":
+        async for part in await request.multipart():
+            content = await part.read()
+            if part.name == "payload_json":
+                body = json.loads(content)
+            else:
+                files[part.filename or part.name or ""] = bytes(content)
+    if isinstance(body, list):
+        body = {"list": body}
+    path = request.match_info["path"]
+    return Call(request.method, path, body, dict(request.query), time.monotonic(), files=files)
+
+
+def limited(
+    seconds: float, *, everywhere: bool = False, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return Discord's refusal of a call that came too soon."""
+    body = {"message": "You are being rate limited.", "retry_after": seconds, "global": everywhere}
+    scope = "global" if everywhere else "user"
+    told = {"Via": "1.1 google", "Retry-After": f"{seconds:.3f}", "X-RateLimit-Scope": scope}
+    if everywhere:
+        told["X-RateLimit-Global"] = "true"
+    return json_response(body, status=429, headers={**told, **(headers or {})})
+
+
+def json_response(
+    body: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return JSON with the content type as Discord writes it, without a charset."""
+    told = {"Content-Type": "application/json", **(headers or {})}
+    return web.Response(body=json.dumps(body).encode(), status=status, headers=told)
