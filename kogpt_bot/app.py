@@ -19,7 +19,10 @@ import structlog
 
 from kogpt_bot.adapter import Adapter
 from kogpt_bot.clock import Clock, SystemClock
-from kogpt_bot.config import Limits, Settings, resolve_layers
+from kogpt_bot.commands import Desk, Parts
+from kogpt_bot.commands.limiter import RateLimiter
+from kogpt_bot.commands.rights import Rights
+from kogpt_bot.config import Settings, resolve_layers
 from kogpt_bot.config.load import plugins
 from kogpt_bot.conversation.manager import ConversationManager
 from kogpt_bot.conversation.setting_values import check_overrides
@@ -29,6 +32,7 @@ from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.inbox import MessageInbox
 from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.delivery.notices import Notice
+from kogpt_bot.delivery.opt_outs import OptOuts
 from kogpt_bot.delivery.responder import Responder
 from kogpt_bot.generation.supervisor import GenerationSupervisor
 from kogpt_bot.metrics import Metrics
@@ -43,6 +47,7 @@ from kogpt_bot.ops.reload import Reloader
 from kogpt_bot.ops.signals import Signals
 from kogpt_bot.ops.watchdog import keep_pinging
 from kogpt_bot.store import Store, TurnState
+from kogpt_bot.store.answers import Answers
 from kogpt_bot.store.database import sqlite_url
 
 log = structlog.get_logger(__name__)
@@ -160,6 +165,7 @@ class _Core:
     inbox: MessageInbox
     lanes: Lanes
     responder: Responder
+    desk: Desk
     store: Store
     drain_limit_s: float
 
@@ -170,8 +176,10 @@ class _Core:
             log.warning("stored_setting_ignored", why=fault)
         return SettingsLayers(resolve_layers(settings).file, command)
 
-    def replace_limits(self, limits: Limits) -> None:
-        """Take over changed limits."""
+    def replace(self, settings: Settings) -> None:
+        """Take over changed owners and limits."""
+        limits = settings.limits
+        self.desk.replace(settings.owners, per_minute=limits.actions_per_minute)
         self.lanes.resize(per_channel=limits.waiting_per_channel, total=limits.waiting_total)
         self.inbox.replace_limits(limits)
         self.responder.replace_limits(limits)
@@ -202,11 +210,27 @@ async def _core(
         total=limits.waiting_total,
         concurrency=CONCURRENCY,
     )
+    people = OptOuts(store, moderation.pseudonyms)
+    await people.load()
+    parts = Parts(
+        store=store,
+        answers=Answers(store),
+        lanes=lanes,
+        responder=responder,
+        book=book,
+        people=people,
+        model=source,
+        adapters=host.adapters,
+        pseudonyms=moderation.pseudonyms,
+        rights=Rights(settings.owners),
+        clock=clock,
+    )
+    desk = Desk(parts, RateLimiter(clock, per_minute=limits.actions_per_minute))
     draw, incoming = randomness.random, moderation.incoming
     inbox = MessageInbox(
-        store, lanes, responder, book, limits, clock, draw, incoming, announcer.announce
+        store, lanes, desk.act, people, book, limits, clock, draw, incoming, announcer.announce
     )
-    core = _Core(book, inbox, lanes, responder, store, limits.drain_s)
+    core = _Core(book, inbox, lanes, responder, desk, store, limits.drain_s)
     book.replace(await core.layers(settings), settings.personas)
     return core
 
@@ -276,7 +300,7 @@ async def _apply(
     layers = await core.layers(new)
     await generation.change(new.generation)  # it begins with what can be refused: the secret
     core.book.replace(layers, new.personas)
-    core.replace_limits(new.limits)
+    core.replace(new)
     logs.set_level(new.logging.level)
     await host.apply(
         changed,

@@ -28,7 +28,7 @@ def describe(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     text = _NAMES.get(hint, SECTION)
     if origin is Annotated:
-        text = _constrained(arguments[0], list(_flat(arguments[1:])))
+        text = _constrained(arguments[0], constraints_of(hint))
     elif origin in (Union, types.UnionType):
         text = " or ".join(describe(each) for each in arguments)
     elif origin is Literal:
@@ -45,16 +45,21 @@ def _constrained(hint: Any, constraints: list[Any]) -> str:
     if said is not None:  # Field(pattern=..., description="auto, cpu or cuda")
         return str(said)
     words = describe(hint)
-    shortest = _bound(constraints, MinLen, "min_length") or None  # 0 says nothing
-    longest = _bound(constraints, MaxLen, "max_length")
+    shortest = bound(constraints, MinLen, "min_length") or None  # 0 says nothing
+    longest = bound(constraints, MaxLen, "max_length")
     size = _range(shortest, longest)
     if size and words.startswith("a list"):
         return words.replace("a list", f"a list of{size} entries", 1)
     if size:
         return f"{words} of{size} characters"
-    low, high = _bound(constraints, Ge, "ge"), _bound(constraints, Le, "le")
-    above, below = _bound(constraints, Gt, "gt"), _bound(constraints, Lt, "lt")
+    low, high = bound(constraints, Ge, "ge"), bound(constraints, Le, "le")
+    above, below = bound(constraints, Gt, "gt"), bound(constraints, Lt, "lt")
     return words + _range(low, high, above, below)
+
+
+def constraints_of(hint: Any) -> list[Any]:
+    """Return the single constraints of an annotated type."""
+    return list(_flat(get_args(hint)[1:]))
 
 
 def _flat(constraints: Iterable[Any]) -> Iterator[Any]:
@@ -69,7 +74,8 @@ def _flat(constraints: Iterable[Any]) -> Iterator[Any]:
             yield each
 
 
-def _bound(constraints: list[Any], kind: type[Any], name: str) -> Any:
+def bound(constraints: list[Any], kind: type[Any], name: str) -> Any:
+    """Return the bound of one kind; None where there is none."""
     return next((getattr(each, name) for each in constraints if isinstance(each, kind)), None)
 
 

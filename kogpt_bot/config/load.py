@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
+from annotated_types import MinLen
 from platformdirs import user_state_path
 
 from kogpt_bot.config.adapters import KNOWN_EXTRAS, check_adapters, plugins
@@ -35,7 +36,7 @@ __all__ = ["check", "initial_text", "load", "plugins", "resolve_layers"]
 
 SECTIONS = (
     "language", "data_dir", "defaults", "overrides", "personas",
-    "generation", "adapters", "store", "moderation", "logging", "limits",
+    "generation", "adapters", "owners", "store", "moderation", "logging", "limits",
 )  # fmt: skip
 WITHOUT_FILE = "(no file)"  # stands for the file's name where a plug-in is at fault
 _ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
@@ -128,6 +129,7 @@ class _Reading:
             personas=personas,
             generation=self._generation(),
             adapters=check_adapters(self._section("adapters"), self.fault),
+            owners=self._owners(known_adapters),
             store=self._store(),
             moderation=self._moderation(known_adapters),
             logging=self._plain("logging", LoggingSettings),
@@ -177,6 +179,17 @@ class _Reading:
         found = self._plain("generation", GenerationSettings)
         if found.url is not None and (wrong := _wrong_url(found.url)):
             self.fault(("generation", "url"), wrong)
+        return found
+
+    def _owners(self, adapters: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for name, ids in self._section("owners").items():
+            path = ("owners", name)
+            if name not in adapters:
+                self.fault(path, unknown(name, sorted(adapters)))
+            elif ids is not None:
+                checked = check_value(ids, tuple[Annotated[str, MinLen(1)], ...], path, self.fault)
+                found[name] = checked or ()
         return found
 
     def _store(self) -> StoreSettings:

@@ -74,13 +74,15 @@ class Limits:
     message_bytes: Annotated[int, Interval(ge=64, le=65536)] = 8192
     waiting_per_channel: Annotated[int, Interval(ge=1, le=1000)] = 8
     waiting_total: Annotated[int, Interval(ge=1, le=100_000)] = 256
+    actions_per_minute: Annotated[int, Interval(ge=1, le=10_000)] = 30
     reply_deadline_s: Annotated[float, Interval(ge=1, le=3600)] = 120.0
     drain_s: Annotated[float, Interval(ge=0, le=20)] = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything. `overrides` is scope -> dotted key -> value, `adapters` name -> its settings."""
+    """Everything. `overrides` is scope -> dotted key -> value, `adapters` name -> its settings,
+    `owners` adapter -> platform ids."""
 
     language: Language = Language.KO
     data_dir: Path = Path()
@@ -89,6 +91,7 @@ class Settings:
     personas: Mapping[str, Persona] = field(default_factory=lambda: {"default": DEFAULT_PERSONA})
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     adapters: Mapping[str, Any] = field(default_factory=dict)
+    owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store: StoreSettings = field(default_factory=StoreSettings)
     moderation: ModerationSettings = field(default_factory=ModerationSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)

@@ -69,6 +69,8 @@ def _meant(hint: Any, text: str) -> Any:
             return None
         hint = arguments[0]
     if origin is tuple:
+        if text.casefold() in NOTHING:
+            return []
         return [each.strip() for each in text.split(",") if each.strip()]
     word = text.casefold()
     if hint is bool and word in TRUE | FALSE:

@@ -124,6 +124,7 @@ class ChannelSettings:
     profanity: Profanity = field(default_factory=Profanity)
     persona: str = "default"
     stream: bool = True  # show the answer while it is written
+    buttons: bool = True  # under answers, where the platform has buttons
     language: Language = Language.KO
 
 

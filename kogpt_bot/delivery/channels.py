@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA, Persona
-from kogpt_bot.conversation.settings import EffectiveSettings, SettingsLayers, resolve
+from kogpt_bot.conversation.settings import (
+    EffectiveSettings,
+    Overrides,
+    SettingsLayers,
+    resolve,
+)
 from kogpt_bot.messages import ChannelKey
 
 
@@ -23,6 +29,15 @@ class ChannelBook:
     def persona(self, name: str) -> Persona:
         """Return a persona; the default one for a name that a command set and the file dropped."""
         return self._personas.get(name, self._personas.get("default", DEFAULT_PERSONA))
+
+    @property
+    def personas(self) -> Mapping[str, Persona]:
+        """Every persona that can be chosen, by its key."""
+        return self._personas
+
+    def take_commands(self, command: Overrides) -> None:
+        """Take over what commands have set; the file's part stays."""
+        self._layers = replace(self._layers, command=command)
 
     def replace(self, layers: SettingsLayers, personas: Mapping[str, Persona]) -> None:
         """Take over changed settings; answers that are being written keep the old ones."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 
 from kogpt_bot.clock import Clock
 from kogpt_bot.config import Limits
-from kogpt_bot.conversation.settings import Language
-from kogpt_bot.conversation.trigger import PRIORITIES, Reason, decide
+from kogpt_bot.conversation.settings import ChannelSettings, Language
+from kogpt_bot.conversation.trigger import decide
 from kogpt_bot.delivery.announcer import Announce
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.delivery.notices import Notice
-from kogpt_bot.delivery.responder import Responder
+from kogpt_bot.delivery.opt_outs import OptOuts
 from kogpt_bot.errors import Refused
 from kogpt_bot.messages import (
     Action,
-    ActionKind,
     ActionResult,
     ChannelKey,
     Incoming,
@@ -27,7 +26,7 @@ from kogpt_bot.messages import (
     PastMessage,
 )
 from kogpt_bot.moderation.incoming import IncomingScreen
-from kogpt_bot.store import Store, StoredMessage, TurnPlan, TurnState
+from kogpt_bot.store import Store, StoredMessage, TurnPlan
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +40,8 @@ class MessageInbox:
         self,
         store: Store,
         lanes: Lanes,
-        responder: Responder,
+        carry_out: Callable[[Action], Awaitable[ActionResult]],
+        people: OptOuts,
         book: ChannelBook,
         limits: Limits,
         clock: Clock,
@@ -51,7 +51,8 @@ class MessageInbox:
     ) -> None:
         self._store = store
         self._lanes = lanes
-        self._responder = responder
+        self._carry_out = carry_out
+        self._people = people
         self._book = book
         self._limits = limits
         self._clock = clock
@@ -66,16 +67,17 @@ class MessageInbox:
     async def accept(self, message: Incoming) -> bool:
         """Store a message and owe it an answer, if it is the bot's to answer."""
         settings = self._book.effective(message.key).settings
+        if self._people.has(message.key.adapter, message.author.id):
+            await self._explain_once(message, settings)
+            return False
         self._check(message, settings.language)
         screened = await self._screen.screen(message, settings)
         if screened.ignored:
             await self._store.record(screened.message, self._clock.now(), None)
             return False
-        persona = self._book.persona(settings.persona)
+        name = self._persona_name(settings)
         streak = await self._bot_streak(message.key) if message.author.is_bot else 0
-        decision = decide(
-            message, settings.trigger, persona.name, bot_streak=streak, draw=self._draw()
-        )
+        decision = decide(message, settings.trigger, name, bot_streak=streak, draw=self._draw())
         if decision.respond and not self._lanes.has_room(message.key):
             log.warning("busy", adapter=message.key.adapter, waiting=self._lanes.waiting)
             await self._store.record(message, self._clock.now(), None)
@@ -91,6 +93,17 @@ class MessageInbox:
             return False
         self._lanes.put(turn)
         return True
+
+    async def _explain_once(self, message: Incoming, settings: ChannelSettings) -> None:
+        """Tell somebody who opted out, and calls the bot all the same, why it is silent."""
+        name = self._persona_name(settings)
+        called = decide(message, settings.trigger, name, bot_streak=0, draw=1.0).respond
+        adapter, id_ = message.key.adapter, message.author.id
+        if called and await self._people.tell_once(adapter, id_, self._clock.now()):
+            raise Refused(Notice.OPTED_OUT.text(settings.language))
+
+    def _persona_name(self, settings: ChannelSettings) -> str:
+        return self._book.persona(settings.persona).name
 
     def _check(self, message: Incoming, language: Language) -> None:
         if self._too_long(message):
@@ -110,39 +123,13 @@ class MessageInbox:
         return streak
 
     async def act(self, action: Action) -> ActionResult:
-        """Stop, regenerate, or clear."""
-        language = self._book.effective(action.key).settings.language
-        if action.kind is ActionKind.STOP:
-            stopped = self._responder.stop(action.key)
-            notice = Notice.STOPPED if stopped else Notice.NOTHING_TO_STOP
-            return ActionResult(stopped, notice.text(language))
-        if action.kind is ActionKind.REGENERATE:
-            return await self._regenerate(action, language)
-        if action.kind is ActionKind.CLEAR:
-            return await self._clear(action, language)
-        return ActionResult(False, Notice.UNKNOWN_ACTION.text(language))
-
-    async def _clear(self, action: Action, language: Language) -> ActionResult:
-        for turn in self._lanes.drop_waiting(action.key):
-            await self._store.finish(turn, TurnState.EXPIRED, self._clock.now(), {"why": "cleared"})
-        self._responder.stop(action.key)
-        await self._store.clear(action.key)
-        return ActionResult(True, Notice.CLEARED.text(language))
-
-    async def _regenerate(self, action: Action, language: Language) -> ActionResult:
-        found = await self._store.last_replied(action.key)
-        if found is None:
-            return ActionResult(False, Notice.NOTHING_TO_REGENERATE.text(language))
-        if not self._lanes.has_room(action.key):
-            return ActionResult(False, Notice.BUSY.text(language))
-        turn, reply = found
-        await self._responder.remove(reply)
-        plan = TurnPlan(Reason.REGENERATE, PRIORITIES[Reason.REGENERATE])
-        self._lanes.put(await self._store.retract(turn, plan, self._clock.now()))
-        return ActionResult(True, Notice.REGENERATING.text(language))
+        """Carry out what is not a message."""
+        return await self._carry_out(action)
 
     async def amend(self, message: Incoming) -> None:
         """Replace a message's text by what its author made of it."""
+        if self._people.has(message.key.adapter, message.author.id):
+            return
         if not message.text.strip() or self._too_long(message):
             await self._store.withdraw(message.key, message.message_id)
             return

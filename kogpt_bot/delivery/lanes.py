@@ -88,6 +88,23 @@ class Lanes:
         except Exception:
             log.exception("turn_failed", turn=turn.id)
 
+    def waiting_in(self, key: ChannelKey) -> int:
+        """How many turns wait in one channel's lane."""
+        lane = self._lanes.get(key)
+        return len(lane.waiting) if lane else 0
+
+    def drop_of(self, adapter: str, author_id: str, key: ChannelKey | None) -> list[Turn]:
+        """Take a person's waiting turns out of one lane, or of all, and return them."""
+        dropped: list[Turn] = []
+        for each, lane in self._lanes.items():
+            if each.adapter != adapter or key not in (None, each):
+                continue
+            theirs = [turn for turn in lane.waiting if turn.message.author.id == author_id]
+            for turn in theirs:
+                lane.waiting.remove(turn)
+            dropped += theirs
+        return dropped
+
     def drop_waiting(self, key: ChannelKey) -> list[Turn]:
         """Take the channel's waiting turns out of its lane and return them."""
         lane = self._lanes.get(key)

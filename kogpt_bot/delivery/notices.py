@@ -27,11 +27,6 @@ class Notice(enum.Enum):
         "모델을 불러오지 못해서 답할 수 없어요. 관리자에게 알려 주세요.",
         "The model could not be loaded, so I cannot answer. Please tell the owner.",
     )
-    STOPPED = ("답을 멈췄어요.", "The answer was stopped.")
-    NOTHING_TO_STOP = ("지금은 쓰고 있는 답이 없어요.", "No answer is being written.")
-    NOTHING_TO_REGENERATE = ("다시 쓸 답이 없어요.", "There is no answer to write anew.")
-    REGENERATING = ("답을 다시 쓸게요.", "Writing the answer anew.")
-    UNKNOWN_ACTION = ("그건 아직 할 수 없어요.", "I cannot do that yet.")
     ANSWER_BLOCKED = (
         "하려던 말에 거친 표현이 섞여 있어서 보여 드리지 않을게요. 다르게 물어봐 주세요.",
         "My answer had harsh words in it, so I keep it to myself. Please ask in another way.",
@@ -40,7 +35,11 @@ class Notice(enum.Enum):
         "조금만 더 부드러운 말로 이야기해 주시면 고맙겠어요.",
         "I would be glad if we could talk with kinder words.",
     )
-    CLEARED = ("대화를 지웠어요.", "The conversation was cleared.")
+    OPTED_OUT = (
+        "기억하지 않기로 하셔서 말씀을 읽지 않고 있어요. "
+        "다시 대화하려면 ‘기억허락’ 명령을 써 주세요.",
+        "You opted out, so I do not read what you write. To talk again, use the command optin.",
+    )
 
     def text(self, language: Language) -> str:
         """Return the notice in a language."""

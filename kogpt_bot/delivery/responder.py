@@ -21,7 +21,7 @@ from kogpt_bot.conversation.settings import ChannelSettings
 from kogpt_bot.conversation.speakers import Line
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.notices import Notice
-from kogpt_bot.delivery.stream import AnswerStream, SendUnknown
+from kogpt_bot.delivery.stream import AnswerStream, SendUnknown, offers
 from kogpt_bot.errors import (
     AdapterError,
     ConfigurationError,
@@ -156,6 +156,7 @@ class _Answer:
             reply_to=turn.message.platform_id,
             nonce=f"t{turn.id}",
             speaker=self._persona.name,
+            offers=offers(self._adapter.capabilities_in(turn.key), wanted=settings.buttons),
             before_first=self._mark_sending,
         )
         self._reply: ScreenedReply | None = None

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from kogpt_bot.adapter import Adapter, Drafting
+from kogpt_bot.adapter import Adapter, Capabilities, Drafting
 from kogpt_bot.clock import Clock
 from kogpt_bot.delivery.split import length, split_once
 from kogpt_bot.errors import AdapterError, NotSent, RetryAfter, Unreachable
-from kogpt_bot.messages import ChannelKey, Outgoing
+from kogpt_bot.messages import ActionKind, ChannelKey, Outgoing
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,22 @@ class Part:
     final: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What people may do from under an answer: while it is written, and when it is done."""
+
+    writing: tuple[ActionKind, ...] = ()
+    done: tuple[ActionKind, ...] = ()
+
+
+def offers(capabilities: Capabilities, *, wanted: bool) -> Offers:
+    """Return what is offered under answers where a platform can do so much."""
+    if not wanted or not capabilities.buttons:
+        return Offers()
+    done = (ActionKind.REGENERATE, ActionKind.GOOD, ActionKind.BAD)
+    return Offers((ActionKind.STOP,), (*done, ActionKind.DELETE) if capabilities.deletes else done)
+
+
 class AnswerStream:
     """One answer in one channel.
 
@@ -52,6 +68,7 @@ class AnswerStream:
         reply_to: str,
         nonce: str,
         speaker: str = "",
+        offers: Offers | None = None,
         before_first: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.parts: list[Part] = []
@@ -61,6 +78,7 @@ class AnswerStream:
         self._reply_to = reply_to
         self._nonce = nonce
         self._speaker = speaker
+        self._offers = offers or Offers()
         self._before_first = before_first  # awaited once, before anything is sent
         self._rest = ""  # text of the message that is being written
         self._closed_parts = 0  # how many of the parts are full
@@ -156,7 +174,7 @@ class AnswerStream:
             head, self._rest = split_once(
                 self._rest, capabilities.max_length, capabilities.length_unit
             )
-            await self._put(head, final=True)
+            await self._put(head, final=True, last=False)
             self._closed_parts += 1
 
     async def _draft(self, adapter: Drafting, text: str) -> None:
@@ -195,8 +213,9 @@ class AnswerStream:
         if left > 0:
             await self._clock.sleep(left)
 
-    async def _put(self, text: str, *, final: bool) -> None:
-        """Send the message that is being written, or edit it to `text`."""
+    async def _put(self, text: str, *, final: bool, last: bool = True) -> None:
+        """Send the message that is being written, or edit it to `text`; offers are at the end."""
+        offers = (self._offers.done if final else self._offers.writing) if last else ()
         index = self._closed_parts
         if index < len(self.parts):
             part = self.parts[index]
@@ -204,7 +223,7 @@ class AnswerStream:
                 return
             await self._sit_out_flood()
             await self._pace()
-            await self._edit(part, text, final=final)
+            await self._edit(part, text, final=final, offers=offers)
         else:
             await self._sit_out_flood()
             if not self.parts and self._before_first is not None:
@@ -215,6 +234,7 @@ class AnswerStream:
                 nonce=f"{self._nonce}.{index}",
                 final=final,
                 speaker=self._speaker,
+                offers=offers,
             )
             self.parts.append(Part(await self._send(message), text, final))
             self._drafted = ""  # the message took the draft's place
@@ -235,9 +255,11 @@ class AnswerStream:
                 await self._back_off(error, attempt)
         raise Unreachable("no attempt was made")  # not reached: the last attempt raises
 
-    async def _edit(self, part: Part, text: str, *, final: bool) -> None:
+    async def _edit(
+        self, part: Part, text: str, *, final: bool, offers: tuple[ActionKind, ...]
+    ) -> None:
         """Edit; one in between that fails is left to the next one, the last one is insisted on."""
-        message = Outgoing(text, final=final, speaker=self._speaker)
+        message = Outgoing(text, final=final, speaker=self._speaker, offers=offers)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 await self._adapter.edit(self._key, part.message_id, message)

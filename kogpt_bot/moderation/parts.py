@@ -23,6 +23,7 @@ class Moderation:
     log: ProfanityLog
     detectors: Detectors
     incoming: IncomingScreen
+    pseudonyms: Pseudonyms
 
     def answers(self, replies: Replies, blocked: Callable[[ReplyRequest], str]) -> ScreenedAnswers:
         """Return the answers of the conversation manager, screened."""
@@ -31,8 +32,7 @@ class Moderation:
 
 def build(settings: Settings, table: ProfanityTable, clock: Clock) -> Moderation:
     """Put the parts together; ConfigurationError where the key in data_dir cannot be used."""
-    log = ProfanityLog(
-        table, Pseudonyms.load(settings.data_dir), clock, kept=settings.moderation.log_text
-    )
+    pseudonyms = Pseudonyms.load(settings.data_dir)
+    log = ProfanityLog(table, pseudonyms, clock, kept=settings.moderation.log_text)
     detectors = Detectors(table, clock)
-    return Moderation(log, detectors, IncomingScreen(detectors, log, clock))
+    return Moderation(log, detectors, IncomingScreen(detectors, log, clock), pseudonyms)

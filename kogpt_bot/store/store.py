@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from kogpt_bot.errors import StoreError
 from kogpt_bot.messages import Author, ChannelKey, Incoming
 from kogpt_bot.store.database import READ_ONLY, open_engine
+from kogpt_bot.store.erasure import Erasure
+from kogpt_bot.store.export import Export
+from kogpt_bot.store.people import PeopleTable
 from kogpt_bot.store.profanity import ProfanityTable
 from kogpt_bot.store.settings import SettingsTable
 from kogpt_bot.store.tables import channels, messages, turns
@@ -36,6 +39,9 @@ class Store:
         self._channel_ids: dict[ChannelKey, int] = {}
         self.settings = SettingsTable(self._read, self._write)
         self.profanity = ProfanityTable(self._read, self._write)
+        self.people = PeopleTable(self._read, self._write)
+        self.erasure = Erasure(self._read, self._write)
+        self.export = Export(self._read)
 
     @classmethod
     async def open(cls, url: str) -> Store:

@@ -201,3 +201,41 @@ profanity_allowed = Table(
     Column("at", _Time, nullable=False),
     Column("reviewer", Text, nullable=False),
 )
+
+# People are named by keyed hashes in what follows: it outlives their messages.
+opt_outs = Table(
+    "opt_outs",
+    metadata,
+    Column("person", Text, primary_key=True),
+    Column("at", _Time, nullable=False),
+    Column("told_at", _Time),  # when it was explained why the bot does not answer; once
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("reply_id", _Id, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    Column("person", Text, nullable=False),
+    Column("verdict", Text, nullable=False),  # good, bad
+    Column("at", _Time, nullable=False),
+    UniqueConstraint("reply_id", "person"),
+    sqlite_autoincrement=True,
+)
+Index("ix_feedback_person", feedback.c.person)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at", _Time, nullable=False),
+    Column("channel", Text, nullable=False),  # str(ChannelKey)
+    Column("person", Text, nullable=False),  # who reported; "" for somebody who opted out
+    Column("asker", Text, nullable=False),  # who was answered
+    Column("reason", Text, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("outcome", JSON(none_as_null=True)),  # of the turn: model, seed, tokens
+    sqlite_autoincrement=True,
+)
+Index("ix_reports_at", reports.c.at)

@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 # The examples that are commented out stand in for the `{}` before them.
 FULL = re.sub(r"^#(  .*)$", r"\1", TEXT, flags=re.MULTILINE)
-FULL = re.sub(r"^(overrides|personas): \{\}$", r"\1:", FULL, flags=re.MULTILINE)
+FULL = re.sub(r"^(overrides|personas|owners): \{\}$", r"\1:", FULL, flags=re.MULTILINE)
 
 
 def keys(kind, prefix=()):

@@ -14,7 +14,7 @@ from kogpt_bot.errors import ConfigurationError
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 FULL = re.sub(r"^#(  .*)$", r"\1", TEXT, flags=re.MULTILINE)
-FULL = re.sub(r"^(overrides|personas): \{\}$", r"\1:", FULL, flags=re.MULTILINE)
+FULL = re.sub(r"^(overrides|personas|owners): \{\}$", r"\1:", FULL, flags=re.MULTILINE)
 VALUES = [None, -1, 10**9, 1e300, "???", "~x", [], {}, ["x"], [None], True, 0.5, {"a": {"b": 1}}]
 
 

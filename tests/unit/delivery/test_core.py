@@ -1,21 +1,11 @@
 """From a message to its answer, with a fake platform and a scripted model."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
-from kogpt_bot.clock import SystemClock
 from kogpt_bot.config import Limits
-from kogpt_bot.conversation.manager import ConversationManager, Piece, ServingModel
-from kogpt_bot.conversation.persona import DEFAULT_PERSONA
 from kogpt_bot.conversation.settings import SettingsLayers
-from kogpt_bot.conversation.tokens import ModelTokens
-from kogpt_bot.delivery.announcer import Announcer
-from kogpt_bot.delivery.channels import ChannelBook
-from kogpt_bot.delivery.inbox import MessageInbox
-from kogpt_bot.delivery.lanes import Lanes
-from kogpt_bot.delivery.responder import Responder
 from kogpt_bot.errors import (
     GenerationBusy,
     GenerationInterrupted,
@@ -23,87 +13,10 @@ from kogpt_bot.errors import (
     GenerationUnavailable,
     ModelError,
 )
-from kogpt_bot.messages import Action, ActionKind, Author, ChannelKey
-from kogpt_bot.metrics import Metrics
-from kogpt_bot.moderation.answer import ScreenedAnswers
-from kogpt_bot.moderation.detectors import Detectors
-from kogpt_bot.moderation.incoming import IncomingScreen
-from kogpt_bot.moderation.log import ProfanityLog
-from kogpt_bot.pseudonym import Pseudonyms
+from kogpt_bot.messages import ActionKind, Author
 from kogpt_bot.store import Store
 from kogpt_bot.store.database import sqlite_url
-from kogpt_bot.testing import FakeAdapter
-from tests.fakes.tokenizer import make_tokenizer
-
-CODEC = ModelTokens(make_tokenizer().to_str().encode())
-ROOM = ChannelKey("fake", "room")
-PERSON = Author("u1", "민수")
-
-
-class ScriptedModel:
-    """Says what it is told to; keeps what it was asked."""
-
-    def __init__(self):
-        self.asks = []
-        self.scripts = []  # the next answers; after them, `답 N`
-        self.unavailable = None  # what `get` raises
-        self.hold = None  # an event to wait for after the first piece
-
-    async def get(self, timeout_s):
-        if self.unavailable:
-            raise self.unavailable
-        return ServingModel("scripted", 512, CODEC)
-
-    async def generate(self, ask):
-        self.asks.append(ask)
-        script = self.scripts.pop(0) if self.scripts else [" 답 ", str(len(self.asks))]
-        for number, piece in enumerate(script):
-            if isinstance(piece, Exception):
-                raise piece
-            yield Piece(piece)
-            if number == 0 and self.hold:
-                await self.hold.wait()
-        yield Piece("", "stop")
-
-
-class Core:
-    """The whole core around a fake adapter."""
-
-    def __init__(self, store, model, limits=None, layers=None):
-        self.store, self.model = store, model
-        self.adapter = FakeAdapter()
-        clock = SystemClock()
-        limits = limits or Limits(reply_deadline_s=5)
-        book = ChannelBook(layers or SettingsLayers(), {"default": DEFAULT_PERSONA})
-        manager = ConversationManager(model.generate, lambda: 1)
-        found = ProfanityLog(store.profanity, Pseudonyms(b"k" * 32), clock)
-        detectors = Detectors(store.profanity, clock)
-        answers = ScreenedAnswers(manager, detectors, found, lambda _: "blocked")
-        self.announcer = Announcer({"fake": self.adapter}, clock)
-        self.responder = Responder(
-            {"fake": self.adapter}, store, book, answers, model, limits, clock, Metrics()
-        )
-        self.lanes = Lanes(
-            self.responder.answer,
-            per_channel=limits.waiting_per_channel,
-            total=limits.waiting_total,
-            concurrency=8,
-        )
-        screen = IncomingScreen(detectors, found, clock)
-        self.inbox = MessageInbox(
-            store, self.lanes, self.responder, book, limits, clock, lambda: 0.5,
-            screen, self.announcer.announce,
-        )  # fmt: skip
-
-    async def act(self, kind, channel="room"):
-        key = ChannelKey("fake", channel)
-        return await self.inbox.act(Action(kind, key, PERSON, SystemClock().now()))
-
-    async def settle(self, **states):
-        """Wait until the turns are in these states."""
-        async with asyncio.timeout(8):
-            while await self.store.turn_states() != states:
-                await asyncio.sleep(0.005)
+from tests.fakes.core import ROOM, running
 
 
 @pytest.fixture
@@ -111,18 +24,6 @@ async def store(tmp_path):
     store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
     yield store
     await store.close()
-
-
-@asynccontextmanager
-async def running(store, **options):
-    core = Core(store, ScriptedModel(), **options)
-    task = asyncio.create_task(core.adapter.run(core.inbox))
-    try:
-        yield core
-    finally:
-        await core.adapter.stop()
-        await task
-        await core.lanes.close(1)
 
 
 async def test_a_message_is_answered_and_recorded(store):
