@@ -27,8 +27,11 @@ LOOK_S = 2.0
 
 # What takes effect without a restart, and what does not; a test finds a section in neither.
 LIVE = frozenset(
-    {"language", "defaults", "overrides", "personas", "generation", "adapters", "logging", "limits"}
-)
+    {
+        "language", "defaults", "overrides", "personas", "generation", "adapters", "owners",
+        "logging", "limits",
+    }
+)  # fmt: skip
 NEEDS_RESTART = frozenset({"data_dir", "store", "moderation"})
 
 
