@@ -10,9 +10,11 @@ from kogpt_bot.adapter import (
     LengthUnit,
     Reporting,
 )
+from kogpt_bot.clock import Clock, SystemClock
 from kogpt_bot.command_words import COMMANDS, Argument, Command, Words
 from kogpt_bot.errors import (
     AdapterError,
+    AlreadyRunning,
     BadCredentials,
     ConfigurationError,
     Forbidden,
@@ -25,6 +27,7 @@ from kogpt_bot.errors import (
     StoreError,
     Unreachable,
 )
+from kogpt_bot.lock import hold
 from kogpt_bot.messages import (
     Action,
     ActionKind,
@@ -49,12 +52,14 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "AdapterPlugin",
+    "AlreadyRunning",
     "Argument",
     "Attachment",
     "Author",
     "BadCredentials",
     "Capabilities",
     "ChannelKey",
+    "Clock",
     "Command",
     "ConfigurationError",
     "Connection",
@@ -77,8 +82,10 @@ __all__ = [
     "Secret",
     "SettingView",
     "StoreError",
+    "SystemClock",
     "Unreachable",
     "Words",
+    "hold",
     "read_secret",
     "with_particle",
 ]

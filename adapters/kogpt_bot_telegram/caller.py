@@ -1,0 +1,79 @@
+"""Calls about a chat: at Telegram's pace, and to where the chat has moved."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import structlog
+from telegram import Bot
+
+from kogpt_bot import RetryAfter
+from kogpt_bot_telegram.api import Api
+from kogpt_bot_telegram.errors import Migrated
+from kogpt_bot_telegram.pace import Pace
+
+log = structlog.get_logger(__name__)
+
+MAX_MOVED = 1000  # groups that became supergroups; the oldest are asked about again
+
+T = TypeVar("T")
+
+
+class Caller:
+    """Makes calls over the connections that run, or over some of their own when none do."""
+
+    def __init__(self, make_api: Callable[[], Api], pace: Pace) -> None:
+        self._make_api = make_api
+        self._pace = pace
+        self._api: Api | None = None
+        self._moved: OrderedDict[int, int] = OrderedDict()
+
+    def use(self, api: Api | None) -> None:
+        """Take these connections from now on; None: they are being closed."""
+        self._api = api
+
+    def moved(self, old: int, new: int) -> None:
+        """Note that a group became a supergroup."""
+        self._moved[old] = new
+        log.info("group_migrated")
+        if len(self._moved) > MAX_MOVED:
+            self._moved.popitem(last=False)
+
+    async def call(
+        self, chat: int, work: Callable[[Bot, int], Awaitable[T]], *, counts: bool = False
+    ) -> T:
+        """Make one call; `counts` for a message or an edit, of which Telegram takes only so many.
+
+        Raises RetryAfter without calling where it is known that Telegram would refuse.
+        """
+        chat = self._moved.get(chat, chat)
+        try:
+            return await self._once(chat, work, counts=counts)
+        except Migrated as error:  # nothing was done: it is done there instead
+            self.moved(chat, error.chat)
+            return await self._once(error.chat, work, counts=counts)
+
+    async def _once(
+        self, chat: int, work: Callable[[Bot, int], Awaitable[T]], *, counts: bool
+    ) -> T:
+        (self._pace.take if counts else self._pace.check)(chat)
+        try:
+            async with self._session() as api, api.calling() as bot:
+                return await work(bot, chat)
+        except RetryAfter as error:
+            self._pace.hold(chat, error.seconds)
+            raise
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Api]:
+        if self._api is not None:
+            yield self._api
+            return
+        api = self._make_api()
+        try:
+            yield api
+        finally:
+            await api.close()
