@@ -14,6 +14,7 @@ from kogpt_bot import (
     Capabilities,
     ChannelKey,
     Clock,
+    Connection,
     Gone,
     Inbox,
     LengthUnit,
@@ -77,6 +78,10 @@ class TelegramAdapter:
             return self._in_groups
         drafts = self._drafts and chat not in self._without_drafts
         return self._in_private if drafts else self.capabilities
+
+    def connection(self) -> Connection:
+        """Return how the link to Telegram is."""
+        return Connection(self._link.is_up, self._link.detail, self._link.reconnects)
 
     async def run(self, inbox: Inbox) -> None:
         """Hear and hand on until `stop`; AlreadyRunning where another process has the token."""
