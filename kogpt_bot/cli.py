@@ -14,6 +14,7 @@ import typer
 
 from kogpt_bot import __version__
 from kogpt_bot.errors import ConfigurationError, KogptBotError
+from kogpt_bot.evaluation import command as evaluation
 
 if TYPE_CHECKING:
     from kogpt_bot.app import Running
@@ -229,6 +230,9 @@ def doctor(
     else:
         checks.show(found)
     raise typer.Exit(1 if found.failed else 0)
+
+
+app.command("eval")(evaluation.evaluate)
 
 
 @config_app.command("check")
