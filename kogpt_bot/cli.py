@@ -172,6 +172,7 @@ def serve(
     model: ModelOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the model alone: an OpenAI-compatible API for this bot or any client."""
     from kogpt_bot.generation import serve as service
@@ -186,7 +187,10 @@ def serve(
     listener = service.listen(host, port)
     typer.echo(f"http://{host}:{listener.getsockname()[1]}/v1", err=True)
     with service.progress_bar() as report:
-        asyncio.run(service.serve(_options(settings), listener, api_key=secret, report=report))
+        work = service.serve(
+            _options(settings), listener, api_key=secret, report=report, parent=parent
+        )
+        asyncio.run(work)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def own_service(model: str, revision: str | None, device: str | None) -> Iterato
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "kogpt_bot", "serve", "--port", str(port), "--model", model]
+    command += ["--parent", str(os.getpid())]  # it does not outlive us, however we end
     command += ["--revision", revision] if revision else []
     command += ["--device", device] if device else []
     child = subprocess.Popen(command)  # noqa: S603  # ourselves
