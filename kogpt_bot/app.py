@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.delivery.notices import Notice
 from kogpt_bot.delivery.opt_outs import OptOuts
 from kogpt_bot.delivery.responder import Responder
+from kogpt_bot.delivery.resume import resume
 from kogpt_bot.generation.supervisor import GenerationSupervisor
 from kogpt_bot.metrics import Metrics
 from kogpt_bot.moderation.parts import build as build_moderation
@@ -46,7 +47,7 @@ from kogpt_bot.ops.notify import Notifier
 from kogpt_bot.ops.reload import Reloader
 from kogpt_bot.ops.signals import Signals
 from kogpt_bot.ops.watchdog import keep_pinging
-from kogpt_bot.store import Store, TurnState
+from kogpt_bot.store import Store
 from kogpt_bot.store.answers import Answers
 from kogpt_bot.store.database import sqlite_url
 
@@ -134,7 +135,7 @@ async def run(
         parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
         parts.run("announcer", announcer.run())
         if resume:
-            await _resume(store, core.lanes, host.adapters)
+            await core.resume(host.adapters)
         host.start(CountedInbox(core.inbox, metrics))
 
         reloader = Reloader(
@@ -168,6 +169,11 @@ class _Core:
     desk: Desk
     store: Store
     drain_limit_s: float
+    clock: Clock
+
+    async def resume(self, adapters: Collection[str]) -> None:
+        """Take up what a stop or a crash left open of these adapters' turns."""
+        await resume(self.store, self.lanes, adapters, self.clock)
 
     async def layers(self, settings: Settings) -> SettingsLayers:
         """Return the file's settings with those of commands on top."""
@@ -206,6 +212,7 @@ async def _core(
     responder = Responder(host.adapters, store, book, answers, source, limits, clock, metrics)
     lanes = Lanes(
         responder.answer,
+        clock,
         per_channel=limits.waiting_per_channel,
         total=limits.waiting_total,
         concurrency=CONCURRENCY,
@@ -228,24 +235,21 @@ async def _core(
     desk = Desk(parts, RateLimiter(clock, per_minute=limits.actions_per_minute))
     draw, incoming = randomness.random, moderation.incoming
     inbox = MessageInbox(
-        store, lanes, desk.act, people, book, limits, clock, draw, incoming, announcer.announce
+        store,
+        lanes,
+        responder.stop,
+        desk.act,
+        people,
+        book,
+        limits,
+        clock,
+        draw,
+        incoming,
+        announcer.announce,
     )
-    core = _Core(book, inbox, lanes, responder, desk, store, limits.drain_s)
+    core = _Core(book, inbox, lanes, responder, desk, store, limits.drain_s, clock)
     book.replace(await core.layers(settings), settings.personas)
     return core
-
-
-async def _resume(store: Store, lanes: Lanes, adapters: Mapping[str, Adapter]) -> None:
-    """Take up the turns that a stop or a crash left open.
-
-    One that was being sent may have been shown: it is recorded as unknown and not repeated.
-    """
-    now = SystemClock().now()
-    for turn in await store.unfinished(adapters.keys()):
-        if turn.state is TurnState.SENDING:
-            await store.finish(turn, TurnState.UNKNOWN, now, {"why": "interrupted while sending"})
-        else:
-            lanes.put(turn)
 
 
 async def _until_over(host: AdapterHost, stop: asyncio.Event, *, until_adapter_ends: bool) -> None:
@@ -305,7 +309,7 @@ async def _apply(
     await host.apply(
         changed,
         removed=frozenset(host.adapters.keys() - new.adapters.keys()),
-        before_start=partial(_resume, core.store, core.lanes),
+        before_start=core.resume,
     )
 
 

@@ -4,6 +4,8 @@ KogptBotError
 ├── ConfigurationError          fatal: exit 78, shown as `file:line:column key: ...`
 ├── ModelError                  fatal: exit 78, no restart loop (a missing file, a wrong shape)
 ├── StoreError                  the database cannot be used
+│   ├── RowRefused              not retryable: the database works, but does not take this
+│   ├── TurnGone                not retryable: the turn has ended, or was erased
 │   └── SchemaTooNew            fatal: exit 78, a newer program wrote this database
 ├── AlreadyRunning              fatal: exit 75, another instance holds the lock
 ├── AdapterError                a platform said no
@@ -48,6 +50,14 @@ class ModelError(KogptBotError):
 
 class StoreError(KogptBotError):
     """The database cannot be used."""
+
+
+class RowRefused(StoreError):
+    """The database works, but does not take this row."""
+
+
+class TurnGone(StoreError):
+    """The turn has ended, was erased, or belongs to another process by now: leave it alone."""
 
 
 class SchemaTooNew(StoreError):

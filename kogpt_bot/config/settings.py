@@ -77,6 +77,8 @@ class Limits:
     actions_per_minute: Annotated[int, Interval(ge=1, le=10_000)] = 30
     reply_deadline_s: Annotated[float, Interval(ge=1, le=3600)] = 120.0
     drain_s: Annotated[float, Interval(ge=0, le=20)] = 20.0
+    messages_per_minute: Annotated[int, Interval(ge=1, le=1000)] = 20
+    burst_window_s: Annotated[float, Interval(ge=0, le=10)] = 1.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,26 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from kogpt_bot.clock import Clock
 from kogpt_bot.messages import ChannelKey
 from kogpt_bot.store import Turn
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A turn on its way. The times are monotonic: a clock that is set changes nothing."""
+
+    turn: Turn
+    received_at: float
+    burst_at: float  # when the first message came that this turn answers
+
+
 @dataclass(slots=True)
 class _Lane:
-    waiting: deque[Turn] = field(default_factory=deque)
+    waiting: deque[Job] = field(default_factory=deque)
+    current: Job | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -31,17 +42,20 @@ class Lanes:
 
     def __init__(
         self,
-        work: Callable[[Turn], Awaitable[None]],
+        work: Callable[[Job], Awaitable[None]],
+        clock: Clock,
         *,
         per_channel: int,
         total: int,
         concurrency: int,
     ) -> None:
         self._work = work
+        self._clock = clock
         self._per_channel = per_channel
         self._total = total
         self._places = asyncio.Semaphore(concurrency)
         self._lanes: dict[ChannelKey, _Lane] = {}
+        self._reserved = 0
         self._closed = False
 
     @property
@@ -53,24 +67,56 @@ class Lanes:
         """Take over changed bounds; what waits already stays."""
         self._per_channel, self._total = per_channel, total
 
+    @property
+    def depths(self) -> dict[ChannelKey, int]:
+        """How many turns each lane has, the one being answered counted."""
+        return {
+            key: len(lane.waiting) + (lane.current is not None) for key, lane in self._lanes.items()
+        }
+
     def has_room(self, key: ChannelKey) -> bool:
         """Whether a turn of this channel may be put; also after `close`, see there."""
         lane = self._lanes.get(key)
         in_lane = len(lane.waiting) if lane else 0
-        return in_lane < self._per_channel and self.waiting < self._total
+        in_all = self.waiting + self._reserved
+        return in_lane < self._per_channel and in_all < self._total
 
-    def put(self, turn: Turn) -> None:
+    def reserve(self) -> None:
+        """Keep one place of all lanes for a turn that is being recorded; `release` it after."""
+        self._reserved += 1
+
+    def release(self) -> None:
+        """Give a reserved place back."""
+        self._reserved -= 1
+
+    def put(self, turn: Turn, *, age_s: float = 0.0, burst_at: float | None = None) -> None:
         """Append a turn to its channel's lane; the caller has asked `has_room`.
 
-        After `close` nothing is started any more: the turn stays open in the store, for the
-        next start.
+        `age_s` is how long it has waited before. After `close` nothing is started any more: the
+        turn stays open in the store, for the next start.
         """
         if self._closed:
             return
+        received_at = self._clock.monotonic() - age_s
+        job = Job(turn, received_at, received_at if burst_at is None else burst_at)
         lane = self._lanes.setdefault(turn.key, _Lane())
-        lane.waiting.append(turn)
+        lane.waiting.append(job)
         if lane.task is None:
             lane.task = asyncio.create_task(self._run(turn.key, lane), name=f"lane {turn.key}")
+
+    def holds(self, turn: Turn) -> bool:
+        """Whether the turn waits or is being answered here."""
+        lane = self._lanes.get(turn.key)
+        return lane is not None and any(
+            job.turn.id == turn.id for job in (*lane.waiting, lane.current) if job is not None
+        )
+
+    def newest(self, key: ChannelKey) -> Job | None:
+        """Return the job of a channel that came last and has not ended."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            return None
+        return lane.waiting[-1] if lane.waiting else lane.current
 
     async def _run(self, key: ChannelKey, lane: _Lane) -> None:
         try:
@@ -78,15 +124,26 @@ class Lanes:
                 async with self._places:
                     if self._closed or not lane.waiting:
                         return
-                    await self._answer(lane.waiting.popleft())
+                    lane.current = lane.waiting.popleft()
+                    await self._answer(lane.current)
+                    lane.current = None
         finally:
             del self._lanes[key]
 
-    async def _answer(self, turn: Turn) -> None:
+    async def _answer(self, job: Job) -> None:
         try:
-            await self._work(turn)
+            await self._work(job)
         except Exception:
-            log.exception("turn_failed", turn=turn.id)
+            log.exception("turn_failed", turn=job.turn.id)
+
+    def drop(self, key: ChannelKey, turn_id: int) -> bool:
+        """Take one waiting turn out of its lane; returns whether it waited there."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            return False
+        before = len(lane.waiting)
+        lane.waiting = deque(job for job in lane.waiting if job.turn.id != turn_id)
+        return len(lane.waiting) < before
 
     def waiting_in(self, key: ChannelKey) -> int:
         """How many turns wait in one channel's lane."""
@@ -99,10 +156,10 @@ class Lanes:
         for each, lane in self._lanes.items():
             if each.adapter != adapter or key not in (None, each):
                 continue
-            theirs = [turn for turn in lane.waiting if turn.message.author.id == author_id]
-            for turn in theirs:
-                lane.waiting.remove(turn)
-            dropped += theirs
+            theirs = [job for job in lane.waiting if job.turn.message.author.id == author_id]
+            for job in theirs:
+                lane.waiting.remove(job)
+            dropped += [job.turn for job in theirs]
         return dropped
 
     def drop_waiting(self, key: ChannelKey) -> list[Turn]:
@@ -110,7 +167,7 @@ class Lanes:
         lane = self._lanes.get(key)
         if lane is None:
             return []
-        dropped = list(lane.waiting)
+        dropped = [job.turn for job in lane.waiting]
         lane.waiting.clear()
         return dropped
 

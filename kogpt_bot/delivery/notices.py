@@ -19,6 +19,14 @@ class Notice(enum.Enum):
         "지금 바빠요. 잠시 후 다시 말해 주세요.",
         "I am busy right now. Please try again in a moment.",
     )
+    SLOW_DOWN = (
+        "메시지가 너무 빨리 와요. 조금만 천천히 말해 주세요.",
+        "You are writing too fast for me. Please slow down a little.",
+    )
+    LATE = (
+        "답할 때를 놓쳤어요. 다시 한번 말해 주세요.",
+        "It took me too long to answer. Please ask me again.",
+    )
     UNAVAILABLE = (
         "지금은 답할 수 없어요. 잠시 후 다시 말해 주세요.",
         "I cannot answer right now. Please try again in a moment.",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -52,11 +53,28 @@ def offers(capabilities: Capabilities, *, wanted: bool) -> Offers:
     return Offers((ActionKind.STOP,), (*done, ActionKind.DELETE) if capabilities.deletes else done)
 
 
+class Ledger(Protocol):
+    """Where it is written down, before and after, what is sent."""
+
+    async def before_send(self, number: int, text: str) -> str:
+        """Record that message `number` of the answer is about to be sent; return its key."""
+        ...
+
+    async def after_send(self, number: int, message_id: str) -> None:
+        """Record that it is shown, under this id."""
+        ...
+
+    async def whole(self, texts: Sequence[str]) -> None:
+        """Record what each message of the answer shall say, now that all of it is known."""
+        ...
+
+
 class AnswerStream:
-    """One answer in one channel.
+    """One answer in one channel; `name` is the answer's own, the same in every attempt.
 
     `parts` says what is shown, also after `show` has raised. The text only grows; a message that
-    is full is closed and the next one begun.
+    is full is closed and the next one begun. `parts` that an earlier attempt has left are edited
+    into the new answer.
     """
 
     def __init__(
@@ -64,9 +82,10 @@ class AnswerStream:
         adapter: Adapter,
         key: ChannelKey,
         clock: Clock,
+        ledger: Ledger,
         *,
+        name: str,
         reply_to: str,
-        nonce: str,
         speaker: str = "",
         offers: Offers | None = None,
         before_first: Callable[[], Awaitable[None]] | None = None,
@@ -75,16 +94,16 @@ class AnswerStream:
         self._adapter = adapter
         self._key = key
         self._clock = clock
+        self._ledger = ledger
         self._reply_to = reply_to
-        self._nonce = nonce
         self._speaker = speaker
         self._offers = offers or Offers()
-        self._before_first = before_first  # awaited once, before anything is sent
+        self._before_first = before_first  # awaited once, before anything is shown
         self._rest = ""  # text of the message that is being written
         self._closed_parts = 0  # how many of the parts are full
         self._changed = asyncio.Event()
         self._not_before = 0.0  # monotonic time of the next edit or draft
-        self._draft_id = zlib.crc32(nonce.encode()) & 0x7FFF_FFFF or 1
+        self._draft_id = zlib.crc32(name.encode()) & 0x7FFF_FFFF or 1
         self._drafts_work = True
         self._drafted = ""  # the draft that is shown now
         self._drafted_at = 0.0
@@ -96,17 +115,43 @@ class AnswerStream:
         An error of `deltas` is raised after the text so far was shown. Raises the
         `AdapterError` that stopped the showing, `SendUnknown` among them.
         """
+        self._rest, self._closed_parts = "", 0
         reader = asyncio.create_task(self._read(deltas), name=f"read {self._key}")
         try:
             while not reader.done():
                 await self._wait(reader)
                 if stream and not reader.done() and self._rest.strip():
+                    await self._begin()
                     await self._write_so_far()
-            await self._write(final=True)
+            if texts := self._texts():
+                await self._begin()
+                await self._ledger.whole(texts)
+                await self.finish(texts)
         finally:
             reader.cancel()
             await asyncio.wait([reader])
         reader.result()
+
+    async def finish(self, texts: Sequence[str]) -> None:
+        """Show a whole answer, recorded as such: what is not shown yet, or not as it shall be."""
+        for number, text in enumerate(texts, start=1):
+            await self._put(number - 1, text, final=True, last=number == len(texts))
+        while len(self.parts) > len(texts) and self._capabilities.deletes:
+            await self._adapter.delete(self._key, self.parts[-1].message_id)
+            del self.parts[-1]
+
+    async def send_again(self, text: str) -> None:
+        """Show the next message, whose sending was interrupted, under the key that it had."""
+        await self._put(len(self.parts), text, final=False)
+
+    @property
+    def _capabilities(self) -> Capabilities:
+        return self._adapter.capabilities_in(self._key)
+
+    async def _begin(self) -> None:
+        before, self._before_first = self._before_first, None
+        if before is not None:
+            await before()
 
     async def _read(self, deltas: AsyncIterator[str]) -> None:
         async for delta in deltas:
@@ -118,7 +163,7 @@ class AnswerStream:
         if self._clock.monotonic() < self._not_before:
             await self._first_of(reader, self._pace())
             return
-        capabilities = self._adapter.capabilities_in(self._key)
+        capabilities = self._capabilities
         if self._drafted:
             await self._first_of(reader, self._changed.wait(), self._clock.sleep(DRAFT_REFRESH_S))
         elif not self.parts and capabilities.typing:
@@ -159,23 +204,34 @@ class AnswerStream:
             await self._close_full_parts()
             await self._draft(adapter, self._rest.rstrip())
         elif capabilities.edits:
-            await self._write(final=False)
-
-    async def _write(self, *, final: bool) -> None:
-        """Bring what is shown up to date with the text."""
-        await self._close_full_parts()
-        if text := self._rest.rstrip():
-            await self._put(text, final=final)
+            await self._close_full_parts()
+            if text := self._rest.rstrip():
+                await self._put(self._closed_parts, text, final=False)
 
     async def _close_full_parts(self) -> None:
         """Send or finish the messages that the text fills."""
-        capabilities = self._adapter.capabilities_in(self._key)
+        capabilities = self._capabilities
         while length(self._rest, capabilities.length_unit) > capabilities.max_length:
             head, self._rest = split_once(
                 self._rest, capabilities.max_length, capabilities.length_unit
             )
-            await self._put(head, final=True, last=False)
+            await self._put(self._closed_parts, head, final=True, last=False)
             self._closed_parts += 1
+
+    def _texts(self) -> list[str]:
+        """Return what each message of the answer shall say."""
+        full, rest = self._split()
+        texts = [*(part.text for part in self.parts[: self._closed_parts]), *full]
+        return [*texts, rest.rstrip()] if rest.strip() else texts
+
+    def _split(self) -> tuple[list[str], str]:
+        """Return the messages that the text fills, and what is left of it."""
+        capabilities = self._capabilities
+        full, rest = [], self._rest
+        while length(rest, capabilities.length_unit) > capabilities.max_length:
+            head, rest = split_once(rest, capabilities.max_length, capabilities.length_unit)
+            full.append(head)
+        return full, rest
 
     async def _draft(self, adapter: Drafting, text: str) -> None:
         """Show a draft; where the platform does not take it, this answer goes on by edits."""
@@ -198,7 +254,7 @@ class AnswerStream:
         self._rest_between_edits()
 
     def _rest_between_edits(self) -> None:
-        pause = self._adapter.capabilities_in(self._key).min_edit_interval_s
+        pause = self._capabilities.min_edit_interval_s
         self._not_before = max(self._not_before, self._clock.monotonic() + pause)
 
     def _hold(self, seconds: float) -> None:
@@ -213,12 +269,11 @@ class AnswerStream:
         if left > 0:
             await self._clock.sleep(left)
 
-    async def _put(self, text: str, *, final: bool, last: bool = True) -> None:
-        """Send the message that is being written, or edit it to `text`; offers are at the end."""
+    async def _put(self, number: int, text: str, *, final: bool, last: bool = True) -> None:
+        """Send a message of the answer, or edit it to `text`; offers are under the last one."""
         offers = (self._offers.done if final else self._offers.writing) if last else ()
-        index = self._closed_parts
-        if index < len(self.parts):
-            part = self.parts[index]
+        if number < len(self.parts):
+            part = self.parts[number]
             if (part.text, part.final) == (text, final):
                 return
             await self._sit_out_flood()
@@ -226,22 +281,21 @@ class AnswerStream:
             await self._edit(part, text, final=final, offers=offers)
         else:
             await self._sit_out_flood()
-            if not self.parts and self._before_first is not None:
-                await self._before_first()
             message = Outgoing(
                 text,
-                reply_to="" if index else self._reply_to,
-                nonce=f"{self._nonce}.{index}",
+                reply_to="" if number else self._reply_to,
+                nonce=await self._ledger.before_send(number, text),
                 final=final,
                 speaker=self._speaker,
                 offers=offers,
             )
             self.parts.append(Part(await self._send(message), text, final))
+            await self._ledger.after_send(number, self.parts[-1].message_id)
             self._drafted = ""  # the message took the draft's place
         self._rest_between_edits()
 
     async def _send(self, message: Outgoing) -> str:
-        repeatable = self._adapter.capabilities_in(self._key).idempotent_send
+        repeatable = self._capabilities.idempotent_send
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await self._adapter.send(self._key, message)
@@ -250,7 +304,7 @@ class AnswerStream:
             except NotSent as error:
                 await self._back_off(error, attempt)
             except Unreachable as error:
-                if not repeatable:
+                if not repeatable or attempt == MAX_ATTEMPTS:
                     raise SendUnknown(str(error)) from error
                 await self._back_off(error, attempt)
         raise Unreachable("no attempt was made")  # not reached: the last attempt raises

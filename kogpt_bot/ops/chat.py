@@ -30,6 +30,8 @@ async def chat(settings: Settings, *, once: str, speaker: str | None) -> None:
     Raises ModelError when the model cannot be loaded.
     """
     logs.configure("warning", "console")
+    # Who writes here waits for each answer: there is nothing more to hear before it.
+    settings = replace(settings, limits=replace(settings.limits, burst_window_s=0.0))
     if once:  # a question of its own: nothing before it matters, and nothing is kept
         with tempfile.TemporaryDirectory(prefix="kogpt-bot-") as folder:
             fresh = replace(settings, data_dir=Path(folder), store=StoreSettings())

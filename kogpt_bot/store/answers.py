@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, cast, delete, or_, select
 
 from kogpt_bot.messages import ChannelKey
+from kogpt_bot.store.rows import message_query, message_value, turn_query, turn_value
 from kogpt_bot.store.settings import Transaction
 from kogpt_bot.store.tables import channels, messages, turns
+from kogpt_bot.store.turns import insert_turn
 from kogpt_bot.store.values import JsonValue, StoredMessage, Turn, TurnPlan, TurnState
 
 if TYPE_CHECKING:
@@ -40,12 +42,10 @@ class Answers:
 
     async def find(self, key: ChannelKey, platform_id: str) -> Answered | None:
         """Return the answer that is shown, also in part, under a platform's id."""
-        from kogpt_bot.store.store import _message, _message_query
-
         # A long answer is several messages; `parts` is JSON: [["id", "text"], ...].
         part = cast(messages.c.parts, Text).contains(json.dumps(platform_id), autoescape=True)
         query = (
-            _message_query()
+            message_query()
             .where(
                 channels.c.key == str(key),
                 messages.c.by_this_bot,
@@ -54,7 +54,7 @@ class Answers:
             .order_by(messages.c.id.desc())
         )
         async with self._read() as connection:
-            found = [_message(row) for row in (await connection.execute(query)).all()]
+            found = [message_value(row) for row in (await connection.execute(query)).all()]
         reply = next((each for each in found if platform_id in each.platform_ids), None)
         return None if reply is None else await self._answered(reply)
 
@@ -64,18 +64,14 @@ class Answers:
         return None if found is None else await self._answered(found[1])
 
     async def _answered(self, reply: StoredMessage) -> Answered | None:
-        from kogpt_bot.store.store import _turn_query, _turn_value
-
-        query = _turn_query().where(turns.c.reply_id == reply.id)
+        query = turn_query().where(turns.c.reply_id == reply.id)
         async with self._read() as connection:
             row = (await connection.execute(query)).first()
-        return None if row is None else Answered(_turn_value(row), reply, row.turn_outcome)
+        return None if row is None else Answered(turn_value(row), reply, row.turn_outcome)
 
     async def question(self, key: ChannelKey, platform_id: str) -> StoredMessage | None:
         """Return what somebody said, by its platform's id; None for what is not known."""
-        from kogpt_bot.store.store import _message, _message_query
-
-        query = _message_query().where(
+        query = message_query().where(
             channels.c.key == str(key),
             messages.c.platform_id == platform_id,
             messages.c.by_this_bot.is_(False),
@@ -83,7 +79,7 @@ class Answers:
         )
         async with self._read() as connection:
             row = (await connection.execute(query)).first()
-        return None if row is None else _message(row)
+        return None if row is None else message_value(row)
 
     async def open_turn(self, key: ChannelKey) -> Turn | None:
         """Return the turn that is being answered in a channel."""
@@ -94,37 +90,31 @@ class Answers:
 
     async def open_turns(self, adapter: str, author_id: str) -> list[Turn]:
         """Return the turns of one person that are not ended."""
-        from kogpt_bot.store.store import _turn_query, _turn_value
-
-        query = _turn_query().where(
+        query = turn_query().where(
             channels.c.key.startswith(f"{adapter}/", autoescape=True),
             messages.c.author_id == author_id,
             messages.c.by_this_bot.is_(False),
             turns.c.state.in_([state for state in TurnState if not state.ended]),
         )
         async with self._read() as connection:
-            return [_turn_value(row) for row in (await connection.execute(query)).all()]
+            return [turn_value(row) for row in (await connection.execute(query)).all()]
 
     async def turn_of(self, question: StoredMessage) -> Turn | None:
         """Return the newest turn that owes, or has given, an answer to a message."""
         return await self._first_turn(turns.c.message_id == question.id)
 
     async def _first_turn(self, *conditions: Any) -> Turn | None:
-        from kogpt_bot.store.store import _turn_query, _turn_value
-
-        query = _turn_query().where(*conditions).order_by(turns.c.id.desc()).limit(1)
+        query = turn_query().where(*conditions).order_by(turns.c.id.desc()).limit(1)
         async with self._read() as connection:
             row = (await connection.execute(query)).first()
-        return None if row is None else _turn_value(row)
+        return None if row is None else turn_value(row)
 
     async def owe(self, question: StoredMessage, plan: TurnPlan, now: datetime) -> Turn:
         """Owe an answer to a message that was stored before."""
-        from kogpt_bot.store.store import _insert_turn
-
         async with self._write() as connection:
             query = select(messages.c.channel_id).where(messages.c.id == question.id)
             channel_id = (await connection.execute(query)).scalar_one()
-            return await _insert_turn(connection, channel_id, question, plan, now)
+            return await insert_turn(connection, channel_id, question, plan, now)
 
     async def take_back(self, reply: StoredMessage) -> None:
         """Erase an answer, out of the history too."""

@@ -1,23 +1,29 @@
-"""Opening the database: the engine, SQLite's pragmas, and migrations to the newest schema."""
+"""The database: its engine, its transactions, its errors in our words, and the newest schema."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    SQLAlchemyError,
+    StatementError,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from kogpt_bot.errors import SchemaTooNew, StoreError
+from kogpt_bot.errors import RowRefused, StoreError
+from kogpt_bot.store.schema import upgrade
 
 READ_ONLY = "kogpt_bot_read_only"  # execution option of a connection that only reads
-BUSY_TIMEOUT_MS = 30_000  # another process may hold the write lock through a backup
+BUSY_TIMEOUT_MS = 35_000  # another process may hold the write lock for 30 s: a backup, a check
 
 
 def sqlite_url(path: Path) -> str:
@@ -25,29 +31,100 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-async def open_engine(url: str) -> AsyncEngine:
-    """Open the database at `url` and bring its schema up to date.
+class Database:
+    """One database. Made by `open`; close it at the end.
 
-    Raises SchemaTooNew for a database of a newer kogpt-bot and StoreError when it cannot be
-    opened; the message names the database without its password.
+    On SQLite, writing transactions are made one at a time: waiting here is fair and cheap, and
+    SQLite has one writer anyway. What a transaction wrote is on disk when its block is left.
+    Everything that the database raises is a StoreError here.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = create_async_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
-    if parsed.get_backend_name() == "sqlite":
-        _prepare_sqlite(engine)
+
+    def __init__(self, url: URL, engine: AsyncEngine) -> None:
+        self.url = url
+        self._engine = engine
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, url: str) -> Database:
+        """Open the database at `url` and bring its schema up to date.
+
+        Raises SchemaTooNew for a database of a newer kogpt-bot and StoreError when it cannot be
+        opened; the message names the database without its password.
+        """
+        parsed = parse_url(url)
+        engine = make_engine(parsed)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(upgrade)
+        except (SQLAlchemyError, OSError) as error:
+            await engine.dispose()
+            where = parsed.render_as_string(hide_password=True)
+            raise StoreError(f"cannot open the database {where}: {reason(error)}") from error
+        except StoreError:
+            await engine.dispose()
+            raise
+        return cls(parsed, engine)
+
+    async def close(self) -> None:
+        """Close every connection; SQLite's write-ahead log is folded into the file."""
+        await self._engine.dispose()
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of one process."""
+        return is_sqlite(self.url)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Give the connection of a transaction that is committed when the block is left."""
+        if not self.is_sqlite:
+            async with _translated(), self._engine.begin() as connection:
+                yield connection
+            return
+        async with self._writing, _translated(), self._engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that only reads."""
+        async with _translated(), self._engine.connect() as connection:
+            yield await connection.execution_options(**{READ_ONLY: True})
+
+
+def parse_url(url: str) -> URL:
+    """Return the URL with its asynchronous driver; StoreError for another kind of database."""
+    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)
-    except (SQLAlchemyError, OSError) as error:
-        await engine.dispose()
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        where = parsed.render_as_string(hide_password=True)
-        raise StoreError(f"cannot open the database {where}: {reason}") from error
-    except StoreError:
-        await engine.dispose()
-        raise
+        parsed = make_url(url)
+        driver = drivers[parsed.get_backend_name()]
+    except (ArgumentError, KeyError):
+        raise StoreError(
+            "store.url is not usable; allowed: sqlite+aiosqlite:///FILE or "
+            "postgresql+asyncpg://USER@HOST/DATABASE"
+        ) from None
+    return parsed.set(drivername=driver)
+
+
+def is_sqlite(url: URL) -> bool:
+    """Whether the URL is that of a SQLite file."""
+    return url.get_backend_name() == "sqlite"
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of a SQLite database; None in memory, and for other databases."""
+    if not is_sqlite(url) or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    """Return an engine that has connected to nothing yet."""
+    if not is_sqlite(url):
+        return create_async_engine(url, pool_pre_ping=True)
+    if (file := sqlite_file(url)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_async_engine(url)
+    _prepare_sqlite(engine)
     return engine
 
 
@@ -78,26 +155,20 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def alembic_config(connection: Connection | None = None) -> Config:
-    """Return Alembic's configuration for the migrations of this package."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    return config
+def reason(error: BaseException) -> str:
+    """Return what a database's error says, in one line."""
+    text = str(getattr(error, "orig", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
-def _upgrade(connection: Connection) -> None:
-    config = alembic_config(connection)
-    script = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current == script.get_current_head():
-        return
-    if current is not None:
-        try:
-            script.get_revision(current)
-        except CommandError:
-            raise SchemaTooNew(
-                f"the database has schema {current}, written by a newer kogpt-bot; "
-                f"this one knows up to {script.get_current_head()}: install the newer version"
-            ) from None
-    command.upgrade(config, "head")
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (IntegrityError, DataError) as error:
+        raise RowRefused(f"the database refused a row: {reason(error)}") from error
+    except StatementError as error:
+        kind = StoreError if isinstance(error, DBAPIError) else RowRefused
+        raise kind(f"the database failed: {reason(error)}") from error
+    except (SQLAlchemyError, OSError) as error:  # OSError: a server that is not there
+        raise StoreError(f"the database failed: {reason(error)}") from error

@@ -15,6 +15,7 @@ from kogpt_bot.store.tables import (
     channels,
     feedback,
     messages,
+    outbox,
     reports,
     settings,
     settings_audit,
@@ -89,6 +90,8 @@ async def _erase_answers(connection: AsyncConnection, theirs: ColumnElement[bool
     )
     await connection.execute(delete(messages).where(messages.c.id.in_(answers)))
     await connection.execute(update(turns).where(turns.c.message_id.in_(own)).values(outcome=None))
+    written = select(turns.c.id).where(turns.c.message_id.in_(own))
+    await connection.execute(delete(outbox).where(outbox.c.turn_id.in_(written)))
     open_states = [state for state in TurnState if not state.ended]
     await connection.execute(
         update(turns)

@@ -96,15 +96,35 @@ turns = Table(
     Column("reason", Text, nullable=False),  # why the bot answers: direct, mention, ...
     Column("priority", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("created_at", _Time, nullable=False),
+    Column("created_at", _Time, nullable=False),  # since when it waits
     Column("updated_at", _Time, nullable=False),
+    Column("generating_at", _Time),  # of the last attempt
+    Column("sending_at", _Time),  # when the answer's first message was about to be sent
+    Column("ended_at", _Time),
     Column("reply_id", _Id, ForeignKey("messages.id", ondelete="SET NULL")),
+    Column("answer_parts", Integer),  # platform messages of the whole answer; null: not whole yet
     Column("outcome", JSON(none_as_null=True)),  # model, seed, tokens, finish reason, error
     sqlite_autoincrement=True,
 )
 Index("ix_turns_state", turns.c.state)
 Index("ix_turns_reply_id", turns.c.reply_id)
 Index("ix_turns_channel_id_id", turns.c.channel_id, turns.c.id)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("turn_id", _Id, ForeignKey("turns.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("platform_id", Text, nullable=False, server_default=""),
+    Column("recorded_at", _Time, nullable=False),
+    Column("settled_at", _Time),
+    UniqueConstraint("turn_id", "number"),
+    sqlite_autoincrement=True,
+)
+Index("ix_outbox_state", outbox.c.state)
 
 settings = Table(
     "settings",

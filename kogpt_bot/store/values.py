@@ -13,7 +13,10 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 
 
 class TurnState(enum.StrEnum):
-    """How far the answer to a message has come; every turn ends in one of the last five."""
+    """How far the answer to a message has come; every turn ends in one of the last five.
+
+    A message that was received and that nobody has to answer has no turn.
+    """
 
     WAITING = "waiting"
     GENERATING = "generating"
@@ -52,10 +55,17 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class TurnPlan:
-    """That a message shall be answered, why, and how urgently (higher is sooner)."""
+    """That a message shall be answered, why, and how urgently (higher is sooner).
+
+    With `refused`, that it will not be, and why: the turn is recorded as refused at once.
+    `joins` is an earlier turn of the same speaker's burst: where nothing of its answer was sent
+    yet, it is closed, and the new turn answers both.
+    """
 
     reason: str
     priority: int = 0
+    refused: str | None = None
+    joins: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,8 @@ class Turn:
     attempts: int
     created_at: datetime
     reply_id: int | None = None
+    answer_parts: int | None = None  # how many platform messages the answer has, once it is whole
+    joined: int | None = None  # the earlier turn that was closed because this one answers both
 
     @property
     def key(self) -> ChannelKey:
@@ -84,6 +96,32 @@ class Reply:
     parts: tuple[tuple[str, str], ...]  # (platform id, text)
     author: Author
     text: str
+
+
+class PartState(enum.StrEnum):
+    """What is known of one platform message of an answer."""
+
+    PENDING = "pending"  # it is being sent, or was when the program ended
+    SHOWN = "shown"  # the platform has named it
+    UNKNOWN = "unknown"  # interrupted, and not repeated: it may or may not have been shown
+    REFUSED = "refused"  # the platform did not take it
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxPart:
+    """One platform message of an answer, recorded before it was sent."""
+
+    id: int
+    number: int  # its place in the answer, from 0
+    text: str  # as it was first sent; as it shall be, once the answer is whole
+    state: PartState
+    platform_id: str  # "" while it is not known
+    recorded_at: datetime
+
+    @property
+    def nonce(self) -> str:
+        """The key that makes a repeated send show once; another database has other ones."""
+        return f"{self.id}-{int(self.recorded_at.timestamp()):x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from tests.fakes.tokenizer import make_tokenizer
 CODEC = ModelTokens(make_tokenizer().to_str().encode())
 ROOM = ChannelKey("fake", "room")
 PERSON = Author("u1", "민수")
+AT_ONCE = {"burst_window_s": 0, "messages_per_minute": 1000}
 
 
 class ScriptedModel:
@@ -64,12 +65,21 @@ class Core:
     """The whole core around a fake adapter."""
 
     def __init__(
-        self, store, model, limits=None, layers=None, personas=None, owners=None, hits=None
+        self,
+        store,
+        model,
+        limits=None,
+        layers=None,
+        personas=None,
+        owners=None,
+        hits=None,
+        adapter=None,
+        clock=None,
     ):
         self.store, self.model = store, model
-        self.adapter = FakeAdapter()
-        clock = SystemClock()
-        limits = limits or Limits(reply_deadline_s=5)
+        self.adapter = adapter or FakeAdapter()
+        self.clock = clock = clock or SystemClock()
+        limits = limits or Limits(reply_deadline_s=5, **AT_ONCE)
         personas = {"default": DEFAULT_PERSONA, **(personas or {})}
         self.book = book = ChannelBook(layers or SettingsLayers(), personas)
         self.pseudonyms = Pseudonyms(b"k" * 32)
@@ -84,6 +94,7 @@ class Core:
         )
         self.lanes = Lanes(
             self.responder.answer,
+            clock,
             per_channel=limits.waiting_per_channel,
             total=limits.waiting_total,
             concurrency=8,
@@ -105,7 +116,7 @@ class Core:
         desk = Desk(self.parts, RateLimiter(clock, burst=1000, per_minute=1000))
         screen = IncomingScreen(detectors, found, clock)
         self.inbox = MessageInbox(
-            store, self.lanes, desk.act, self.people, book, limits, clock, lambda: 0.5,
+            store, self.lanes, self.responder.stop, desk.act, self.people, book, limits, clock, lambda: 0.5,
             screen, self.announcer.announce,
         )  # fmt: skip
 

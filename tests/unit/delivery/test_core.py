@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import select
 
 from kogpt_bot.config import Limits
 from kogpt_bot.conversation.settings import SettingsLayers
@@ -12,11 +13,14 @@ from kogpt_bot.errors import (
     GenerationRejected,
     GenerationUnavailable,
     ModelError,
+    StoreError,
 )
 from kogpt_bot.messages import ActionKind, Author
 from kogpt_bot.store import Store
 from kogpt_bot.store.database import sqlite_url
-from tests.fakes.core import ROOM, running
+from kogpt_bot.store.tables import turns
+from tests.fakes.clock import FakeClock
+from tests.fakes.core import AT_ONCE, ROOM, running
 
 
 @pytest.fixture
@@ -88,16 +92,16 @@ async def test_too_long_and_empty_messages_are_refused_in_words(store):
 
 
 async def test_a_full_lane_says_busy_and_loses_nothing(store):
-    async with running(store, limits=Limits(waiting_per_channel=2)) as core:
+    async with running(store, limits=Limits(waiting_per_channel=2, **AT_ONCE)) as core:
         core.model.hold = asyncio.Event()
         for number in range(5):
             await core.adapter.say(f"{number}")
             await asyncio.sleep(0.05)
         assert [text for _, text in core.adapter.refusals] == [
-            "지금 바빠요. 잠시 후 다시 말해 주세요."
-        ] * 2
+            "지금 바빠요. 잠시 후 다시 말해 주세요."  # once a minute
+        ]
         core.model.hold.set()
-        await core.settle(replied=3)
+        await core.settle(replied=3, refused=2)
         assert len(await store.history(ROOM, 20)) == 8
 
 
@@ -174,7 +178,7 @@ async def test_a_failure_for_good_is_said_not_kept_silent(store, failure, notice
 
 
 async def test_a_service_that_does_not_come_back_is_said_at_the_deadline(store):
-    async with running(store, limits=Limits(reply_deadline_s=1)) as core:
+    async with running(store, limits=Limits(reply_deadline_s=1, **AT_ONCE)) as core:
         core.model.unavailable = GenerationUnavailable("loading")
         await core.adapter.say("안녕")
         assert (await core.adapter.wait_for_final())[0].startswith("지금은 답할 수 없어요")
@@ -203,3 +207,99 @@ async def test_fifty_rooms_at_once(store):
         await asyncio.gather(*(core.adapter.say("안녕", channel=f"c{n}") for n in range(50)))
         await core.settle(replied=50)
         assert sum(len(shown) for shown in core.adapter.shown.values()) == 50
+
+
+BURST = Limits(burst_window_s=0.3, messages_per_minute=1000)
+
+
+async def test_a_burst_of_one_speaker_is_answered_once(store):
+    async with running(store, limits=BURST) as core:
+        for text in ("있잖아", "나 오늘", "시험 봤어"):
+            await core.adapter.say(text)
+        await core.settle(replied=3)
+        assert len([m for m in core.adapter.shown[ROOM].values() if m.final]) == 1
+        body = core.model.asks[-1].prompt.text
+        assert "민수: 있잖아\n민수: 나 오늘\n민수: 시험 봤어\n코코:" in body
+
+
+async def test_a_burst_that_comes_all_at_once_is_answered_once(store):
+    async with running(store, limits=BURST) as core:
+        await asyncio.gather(*(core.adapter.say(f"{n}번") for n in range(5)))
+        await core.settle(replied=5)
+        assert len(core.adapter.shown[ROOM]) == 1
+
+
+async def test_two_speakers_are_no_burst(store):
+    async with running(store, limits=BURST) as core:
+        await core.adapter.say("안녕")
+        await core.adapter.say("나도 안녕", author=Author("u2", "지수"))
+        await core.settle(replied=2)
+        assert len(core.adapter.shown[ROOM]) == 2
+
+
+async def test_the_turns_of_a_burst_say_which_one_answered_them(store):
+    async with running(store, limits=BURST) as core:
+        for text in ("하나", "둘"):
+            await core.adapter.say(text)
+        await core.settle(replied=2)
+        _, reply = await store.last_replied(ROOM)
+        async with store._read() as connection:
+            rows = (await connection.execute(select(turns).order_by(turns.c.id))).all()
+        assert [row.outcome.get("answered_by") for row in rows] == [rows[1].id, None]
+        assert [row.reply_id for row in rows] == [None, reply.id]
+        assert all(row.ended_at for row in rows)
+
+
+async def test_who_writes_too_fast_is_told_once_and_the_others_are_answered(store):
+    limits = Limits(messages_per_minute=2, burst_window_s=0)
+    async with running(store, limits=limits) as core:
+        for number in range(5):
+            await core.adapter.say(f"{number}")
+            await core.settle(**states(replied=min(number + 1, 2), refused=max(0, number - 1)))
+        assert [text for _, text in core.adapter.refusals] == [
+            "메시지가 너무 빨리 와요. 조금만 천천히 말해 주세요."
+        ]
+        await core.adapter.say("나는 처음이야", author=Author("u2", "지수"))
+        await core.settle(replied=3, refused=3)
+        assert len(await store.history(ROOM, 20)) == 9
+
+
+def states(**counts):
+    return {state: count for state, count in counts.items() if count}
+
+
+class FailingStore:
+    """A store whose writes fail for a while, as a full disk makes them."""
+
+    def __init__(self, store):
+        self._store = store
+        self.failing = False
+
+    def __getattr__(self, name):
+        real = getattr(self._store, name)
+
+        async def call(*arguments):
+            if self.failing:
+                raise StoreError("the database failed: database or disk is full")
+            return await real(*arguments)
+
+        return call if asyncio.iscoroutinefunction(real) else real
+
+
+async def test_what_happens_while_the_database_fails_is_recorded_when_it_works_again(store):
+    failing = FailingStore(store)
+    async with running(failing, clock=FakeClock()) as core:
+        core.model.hold = asyncio.Event()
+        await core.adapter.say("안녕")
+        await core.settle(generating=1)
+        failing.failing = True
+        core.model.hold.set()
+        with pytest.raises(StoreError):
+            await core.adapter.say("이건 저장되지 않아요")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not [m for m in core.adapter.shown[ROOM].values() if m.final]
+        failing.failing = False
+        await core.settle(replied=1)
+        assert await core.adapter.wait_for_final() == ["답 1"]
+        assert [m.text for m in await store.history(ROOM, 9)] == ["안녕", "답 1"]

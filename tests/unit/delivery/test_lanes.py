@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kogpt_bot.clock import SystemClock
 from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.messages import Author, ChannelKey
 from kogpt_bot.store import StoredMessage, Turn, TurnState
@@ -27,7 +28,8 @@ class Work:
         self.open = True
         self.many = asyncio.Event()
 
-    async def __call__(self, turn: Turn) -> None:
+    async def __call__(self, job) -> None:
+        turn = job.turn
         self.started.append((turn.key.channel, turn.id))
         if not self.open:
             await self.gates.setdefault(turn.id, asyncio.Event()).wait()
@@ -37,7 +39,9 @@ class Work:
 
 
 def lanes(work, **limits):
-    return Lanes(work, **({"per_channel": 8, "total": 256, "concurrency": 16} | limits))
+    return Lanes(
+        work, SystemClock(), **({"per_channel": 8, "total": 256, "concurrency": 16} | limits)
+    )
 
 
 async def settle():
@@ -91,9 +95,9 @@ async def test_both_limits_hold():
 async def test_an_error_in_one_turn_leaves_the_lane_alive():
     seen = []
 
-    async def work(turn):
-        seen.append(turn.id)
-        if turn.id == 0:
+    async def work(job):
+        seen.append(job.turn.id)
+        if job.turn.id == 0:
             raise RuntimeError("a fault in the code")
 
     under_test = lanes(work)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from kogpt_bot.adapter import Capabilities
-from kogpt_bot.delivery.stream import AnswerStream, SendUnknown
+from kogpt_bot.delivery.stream import AnswerStream, Part, SendUnknown
 from kogpt_bot.errors import (
     Forbidden,
     GenerationInterrupted,
@@ -18,6 +18,7 @@ from kogpt_bot.errors import (
 )
 from kogpt_bot.messages import ChannelKey
 from tests.fakes.clock import FakeClock
+from tests.fakes.ledger import FakeLedger
 
 KEY = ChannelKey("fake", "room")
 EDITING = Capabilities(max_length=200, edits=True, min_edit_interval_s=1.0, typing=True)
@@ -54,6 +55,10 @@ class Platform:
     async def edit(self, key, message_id, message):
         self._call("edit", message.text, message.final)
         self.shown[message_id] = message.text
+
+    async def delete(self, key, message_id):
+        self._call("delete")
+        del self.shown[message_id]
 
     async def typing(self, key):
         self._call("typing")
@@ -92,8 +97,9 @@ async def written(clock, *deltas, every=0.3, error=None):
         raise error
 
 
-def answer(platform, clock):
-    return AnswerStream(platform, KEY, clock, reply_to="q1", nonce="n7")
+def answer(platform, clock, ledger=None):
+    ledger = ledger or FakeLedger()
+    return AnswerStream(platform, KEY, clock, ledger, name="n7", reply_to="q1")
 
 
 async def test_the_answer_appears_grows_and_is_complete(platform, clock):
@@ -270,3 +276,46 @@ async def test_nothing_is_sent_when_nothing_was_said(platform, clock):
     await stream.show(written(clock, " ", "\n"), stream=True)
     assert stream.parts == []
     assert not platform.times("send")
+
+
+async def test_each_message_is_recorded_before_it_is_sent_and_the_whole_before_the_end(
+    platform, clock
+):
+    ledger = FakeLedger()
+    stream = answer(platform, clock, ledger)
+    await stream.show(written(clock, *("이 문장은 스무 글자쯤 됩니다. " * 20)), stream=True)
+    assert ledger.events[:2] == [("before", 0), ("after", 0)]
+    whole = ledger.events.index(("whole", len(stream.parts)))
+    assert ledger.texts == [part.text for part in stream.parts]
+    for number in range(len(stream.parts)):
+        before, after = (ledger.events.index((what, number)) for what in ("before", "after"))
+        assert before < after
+    assert platform.calls[-1][3]  # the last call is the final one ...
+    assert whole >= ledger.events.index(("after", 0))  # ... and came after the record of it all
+
+
+async def test_what_an_earlier_attempt_has_shown_is_edited_and_the_surplus_removed(clock):
+    platform = Platform(clock, replace(EDITING, deletes=True))
+    stream = answer(platform, clock)
+    platform.shown = {"m0": "어제 쓰다 만", "m1": "것"}
+    stream.parts += [Part("m0", "어제 쓰다 만", False), Part("m1", "것", False)]
+    await stream.show(written(clock, "새 답"), stream=False)
+    assert platform.shown == {"m0": "새 답"}
+    assert [(part.message_id, part.text) for part in stream.parts] == [("m0", "새 답")]
+
+
+async def test_an_interrupted_send_goes_on_under_its_key(clock):
+    platform = Platform(clock, replace(EDITING, idempotent_send=True))
+    stream = answer(platform, clock)
+    await stream.send_again("여기까")
+    await stream.finish(["여기까지 썼어요"])
+    assert platform.nonces == ["n7.0"]
+    assert platform.shown == {"m0": "여기까지 썼어요"}
+
+
+async def test_a_send_with_a_key_that_never_works_is_unknown(clock):
+    platform = Platform(clock, replace(EDITING, idempotent_send=True))
+    platform.failures["send"] = [Unreachable("reset")] * 5
+    with pytest.raises(SendUnknown):
+        await answer(platform, clock).show(written(clock, "네"), stream=True)
+    assert platform.nonces == ["n7.0"] * 5

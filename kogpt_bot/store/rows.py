@@ -1,0 +1,121 @@
+"""What the rooms of the store share: the queries and values of messages and turns, and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, ScalarSelect, Select, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kogpt_bot.messages import Author, ChannelKey
+from kogpt_bot.store.database import Database
+from kogpt_bot.store.tables import channels, messages, turns
+from kogpt_bot.store.values import StoredMessage, Turn, TurnState
+
+OPEN_STATES = [state for state in TurnState if not state.ended]
+KNOWN_CHANNELS = 10_000  # bounded; looking one up again is cheap
+
+
+class ChannelIds:
+    """The ids of the channels that were met lately."""
+
+    def __init__(self) -> None:
+        self._known: dict[ChannelKey, int] = {}
+
+    def forget(self) -> None:
+        """Look every channel up again: a row may be gone."""
+        self._known.clear()
+
+    async def get(
+        self, connection: AsyncConnection, keys: Collection[ChannelKey], now: datetime
+    ) -> dict[ChannelKey, int]:
+        """Return the ids of channels; rows are made for new ones."""
+        wanted = [key for key in set(keys) if key not in self._known]
+        found = {key: self._known[key] for key in keys if key in self._known}
+        if not wanted:
+            return found
+        query = select(channels.c.id, channels.c.key).where(channels.c.key.in_(map(str, wanted)))
+        known = {row.key: int(row.id) for row in (await connection.execute(query)).all()}
+        if len(self._known) + len(known) > KNOWN_CHANNELS:
+            self._known.clear()
+        for key in sorted(wanted):
+            if str(key) in known:
+                found[key] = self._known[key] = known[str(key)]
+            else:  # not remembered yet: the transaction may still fail
+                made = insert(channels).values(key=str(key), created_at=now)
+                returned = await connection.execute(made.returning(channels.c.id))
+                found[key] = int(returned.scalar_one())
+        return found
+
+
+class Room:
+    """One part of the store: its queries run in the transactions of one database."""
+
+    def __init__(self, database: Database, channel_ids: ChannelIds) -> None:
+        self._database = database
+        self._read = database.read
+        self._write = database.write
+        self._channel_ids = channel_ids
+
+
+def id_of(key: ChannelKey) -> ScalarSelect[Any]:
+    """Return the channel's id, as a subquery."""
+    return select(channels.c.id).where(channels.c.key == str(key)).scalar_subquery()
+
+
+def message_query() -> Select[Any]:
+    """Return the query of messages with their channel's key."""
+    return select(messages, channels.c.key.label("channel_key")).join(
+        channels, channels.c.id == messages.c.channel_id
+    )
+
+
+def message_value(row: Row[Any]) -> StoredMessage:
+    """Return the message of a row of `message_query`."""
+    return StoredMessage(
+        id=row.id,
+        key=ChannelKey.parse(row.channel_key),
+        platform_id=row.platform_id,
+        author=Author(row.author_id, row.author_name, row.author_is_bot),
+        by_this_bot=row.by_this_bot,
+        text=row.text,
+        reply_to=row.reply_to,
+        sent_at=row.sent_at,
+        parts=tuple((id_, part) for id_, part in row.parts or ()),
+    )
+
+
+_TURN_COLUMNS: Sequence[Any] = [column.label(f"turn_{column.name}") for column in turns.c]
+
+
+def turn_query() -> Select[Any]:
+    """Return the query of turns with their message and their channel's key."""
+    return (
+        select(messages, channels.c.key.label("channel_key"), *_TURN_COLUMNS)
+        .select_from(turns)
+        .join(messages, messages.c.id == turns.c.message_id)
+        .join(channels, channels.c.id == turns.c.channel_id)
+    )
+
+
+def turn_value(row: Row[Any]) -> Turn:
+    """Return the turn of a row of `turn_query`."""
+    return Turn(
+        id=row.turn_id,
+        message=message_value(row),
+        state=TurnState(row.turn_state),
+        reason=row.turn_reason,
+        priority=row.turn_priority,
+        attempts=row.turn_attempts,
+        created_at=row.turn_created_at,
+        reply_id=row.turn_reply_id,
+        answer_parts=row.turn_answer_parts,
+    )
+
+
+async def update_turn(connection: AsyncConnection, turn_id: int, change: Mapping[str, Any]) -> bool:
+    """Change a turn; returns whether there is one."""
+    changed = await connection.execute(update(turns).where(turns.c.id == turn_id).values(change))
+    return bool(changed.rowcount)
