@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from kogpt_bot.moderation.drawing import drawn
 from kogpt_bot.moderation.hangul import is_syllable
 from kogpt_bot.moderation.hangul_rules import HangulRules
 from kogpt_bot.moderation.latin_rules import LatinRules, keyed_words
@@ -54,7 +55,9 @@ class Detector:
         self._latin = LatinRules(lexicon.latin)
         phrases = sorted(lexicon.innocent, key=len, reverse=True)
         parts = (re.escape(phrase).replace(r"\ ", " {0,2}") for phrase in phrases)
-        self._innocent = re.compile("|".join(parts) or r"(?!)", re.IGNORECASE)
+        begins = re.escape("".join(sorted({phrase[0] for phrase in phrases})))  # fails fast
+        pattern = f"(?=[{begins}])(?:{'|'.join(parts)})" if phrases else r"(?!)"
+        self._innocent = re.compile(pattern, re.IGNORECASE)
 
     @classmethod
     def default(cls) -> Detector:
@@ -79,18 +82,23 @@ class Detector:
         """Return every match from left to right, none overlapping."""
         view = normalise(text)
         found = self._in_view(text, view)
-        short = shortened(view)
-        if short is not None:
-            found.extend(self._in_view(text, short))
+        for other in (shortened(view), drawn(text)):
+            if other is not None:
+                found.extend(self._in_view(text, other, new=True))
         found.extend(self._keyed(text))
         found.sort(key=lambda match: (match.start, -match.severity, -match.end))
         return _apart(found) if len(found) > 1 else tuple(found)
 
-    def _in_view(self, text: str, view: View) -> list[Match]:
-        """Return the matches in one normalised form of `text`."""
+    def _in_view(self, text: str, view: View, *, new: bool = False) -> list[Match]:
+        """Return the matches in one normalised form of `text`.
+
+        With `new`, only those in what this form changed: the rest has been looked at.
+        """
         innocent: _Spans | None = None
         found: list[Match] = []
         for start, end, rule in self._hits(view):
+            if new and not view.altered(start, end):
+                continue
             if innocent is None:
                 innocent = _Spans(self._innocent, view.text)
             if not innocent.cover(start, end):

@@ -12,10 +12,12 @@ from kogpt_bot.moderation.lexicon import LatinRule
 
 _LEET = {
     "a": "a@4", "b": "b8", "e": "e3", "g": "g9", "i": "i1!|", "l": "l1|", "o": "o0",
-    "s": "s$5", "t": "t7+", "u": "uv", "k": "kq", "z": "z2",
+    "s": "s$5", "t": "t7+", "u": "uv4", "k": "kq", "z": "z2",
 }  # fmt: skip
 _MASK = "*#@%x"  # stands for one letter inside a word
 _BREAK = r"[.\-_,~'`·]{0,2}+"  # between two letters
+_SPACE = " {0,2}+"
+_PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z]+)")
 KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z])")  # long enough to be no accident
 _FIRST = {"a": "a@", "s": "s$"}  # signs for a first letter
 _WORD_BEGINS = r"(?<![a-z@$])"
@@ -54,33 +56,59 @@ class LatinRules:
 def _by_letter(rule: LatinRule) -> dict[str, list[str]]:
     letters: dict[str, list[str]] = {}
     for form in sorted(rule.forms, key=len, reverse=True):
-        letters.setdefault(form[0], []).append(form)
+        for letter in _openings(form):
+            letters.setdefault(letter, []).append(form)
     return letters
+
+
+def _openings(form: str) -> set[str]:
+    """Return the letters that a form may begin with."""
+    if not form.startswith("("):
+        return {form[0]}
+    return {way[0] for way in form[1 : form.index(")")].split("|")}
 
 
 def _expression(rule: LatinRule, forms: list[str]) -> str:
     """Return the expression for the forms of `rule` that begin with one letter."""
     joined = "|".join(map(_joined, forms))
     left, right = ("", "") if rule.inside else (_WORD_BEGINS, "(?![a-z])")
-    spaced = "|".join(" ".join(form) for form in forms if len(form) >= 4)
+    plain = [form for form in forms if form.isalpha() and len(form) >= 4]
+    spaced = "|".join(" ".join(form) for form in plain)
     letters = f"|{_WORD_BEGINS}(?:{spaced})(?![a-z])" if spaced else ""
     return f"{left}(?:{joined}){right}{letters}"
 
 
 def _joined(form: str) -> str:
-    """Allow repeats, leet, a mask for inner letters and a mark between two letters."""
+    """Translate a form: letters, (one|another) and spaces that may be left out."""
+    masked = form.isalpha() and len(list(groupby(form))) > 3
+    pieces: list[str] = []
+    for ways, space, word in _PARTS.findall(form):
+        first = not pieces
+        if space:
+            pieces.append(_SPACE)
+        elif word:
+            pieces.append(_letters(word, first=first, masked=masked))
+        else:
+            read = (
+                _letters(way, first=first) if way.strip() else _SPACE for way in ways.split("|")
+            )
+            pieces.append(f"(?:{'|'.join(read)})")
+    return "".join(pieces)
+
+
+def _letters(word: str, *, first: bool, masked: bool = False) -> str:
+    """Allow repeats, leet, a mark between two letters, and a mask for an inner one."""
+    runs = [(letter, len(list(run))) for letter, run in groupby(word)]
     parts = []
-    runs = [(letter, len(list(run))) for letter, run in groupby(form)]
     for index, (letter, count) in enumerate(runs):
-        body = f"[{re.escape(_LEET[letter])}]" if letter in _LEET and index else letter
-        if index == 0 and letter in _FIRST:
-            body = f"[{_FIRST[letter]}]"
+        if index == 0 and first:
+            body = f"[{_FIRST[letter]}]" if letter in _FIRST else letter
+        else:
+            body = f"[{re.escape(_LEET[letter])}]" if letter in _LEET else letter
         repeated = f"{body}{{{count},6}}+"
         inner = 0 < index < len(runs) - 1
-        parts.append(
-            f"(?:{repeated}|[{_MASK}]{{{count}}})" if inner and len(runs) > 3 else repeated
-        )
-    return _BREAK.join(parts)
+        parts.append(f"(?:{repeated}|[{_MASK}]{{{count}}})" if masked and inner else repeated)
+    return ("" if first else _BREAK) + _BREAK.join(parts)
 
 
 def keyed_words(text: str) -> Iterator[tuple[int, int, str]]:

@@ -43,6 +43,7 @@ class Rule:
     joined: str = ""
     not_before: tuple[str, ...] = ()
     before_unless: tuple[str, ...] = ()
+    not_into: tuple[str, ...] = ()
     not_after: tuple[str, ...] = ()
     not_joined: tuple[str, ...] = ()
     joined_unless: tuple[str, ...] = ()
@@ -72,8 +73,8 @@ class Lexicon:
 
 _CHOICES = {
     "gaps": ("none", "tight", "spaced"),
-    "left": ("any", "edge"),
-    "right": ("any", "edge"),
+    "left": ("any", "edge", "start"),
+    "right": ("any", "edge", "end"),
     "only": ("both", "hidden"),
 }
 

@@ -82,7 +82,7 @@ def _elongation() -> re.Pattern[str]:
 _ELONGATED = _elongation()
 
 
-_Cell = tuple[str, int, int]  # one character, where it began, where it ended
+Cell = tuple[str, int, int]  # one character, where it began, where it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def normalise(text: str) -> View:
     lowered = text if text.islower() or not text.isascii() else text.lower()
     if _NEEDS_FOLD.search(lowered) is None:
         return View(lowered)
-    return _view(_join_jamo(_fold_all(text)))
+    return view_of(join_jamo(fold(text)))
 
 
 def shortened(view: View) -> View | None:
@@ -119,10 +119,11 @@ def shortened(view: View) -> View | None:
         return None
     starts = view.starts or range(len(view.text))
     ends = view.ends or range(1, len(view.text) + 1)
-    return _view(_shorten(list(zip(view.text, starts, ends, strict=True))))
+    return view_of(_shorten(list(zip(view.text, starts, ends, strict=True))))
 
 
-def _view(cells: list[_Cell]) -> View:
+def view_of(cells: list[Cell]) -> View:
+    """Make the view that the cells spell."""
     return View(
         "".join([cell[0] for cell in cells]),
         tuple([cell[1] for cell in cells]),
@@ -131,7 +132,7 @@ def _view(cells: list[_Cell]) -> View:
 
 
 @lru_cache(maxsize=4096)
-def _fold(char: str) -> str:
+def _fold_char(char: str) -> str:
     """Fold one character; the empty string for one that cannot be seen."""
     if is_syllable(char) or "ㄱ" <= char <= "ㅣ":
         return char
@@ -163,19 +164,20 @@ def _conjoining(char: str) -> str:
     return char
 
 
-def _fold_all(text: str) -> list[_Cell]:
-    cells: list[_Cell] = []
+def fold(text: str) -> list[Cell]:
+    """Fold every character on its own; each keeps its place in the original."""
+    cells: list[Cell] = []
     for at, char in enumerate(text):
-        for folded in _fold(char):
+        for folded in _fold_char(char):
             cells.append((folded, at, at + 1))
     return cells
 
 
-def _join_jamo(cells: list[_Cell]) -> list[_Cell]:
+def join_jamo(cells: list[Cell]) -> list[Cell]:
     """Join jamo (and what is drawn like a vowel after a consonant) to syllables."""
     chars = [cell[0] for cell in cells]
     _read_drawings(chars)
-    joined: list[_Cell] = []
+    joined: list[Cell] = []
     at = start = 0
     for piece, used in compose_pieces(chars):
         if piece:  # a drawing of two characters leaves an empty one before it
@@ -217,9 +219,9 @@ def _syllable_follows(chars: list[str], at: int) -> bool:
     return is_onset(chars[at]) and after != "" and (is_vowel(after) or after in _VOWEL_LIKE)
 
 
-def _shorten(cells: list[_Cell]) -> list[_Cell]:
+def _shorten(cells: list[Cell]) -> list[Cell]:
     """Shorten drawn-out syllables: 씨이이발 and 씨ㅣㅣ발 to 씨발, 조오온나 to 존나."""
-    short: list[_Cell] = []
+    short: list[Cell] = []
     for char, start, end in cells:
         if short and is_syllable(short[-1][0]):
             last, last_start, _ = short[-1]

@@ -21,12 +21,13 @@ from dataclasses import dataclass
 
 from kogpt_bot.moderation.hangul import compose, decompose, is_syllable
 
-MAX_GAP = 4  # characters between two syllables; more is another word
+MAX_GAP = 6  # characters between two syllables; more is another word
 # What may stand between two syllables of a disguised word.
 _GAP = rf"[^가-힣\s]{{0,{MAX_GAP}}}+"
 _JAMO_GAP = r"[^가-힣ㄱ-ㅎ\s]{0,3}+"  # between initials, another initial is another word
-_SPACED = rf"[^가-힣\n]{{0,{MAX_GAP}}}+"
-_JAMO_SPACED = r"[^가-힣ㄱ-ㅎ\n]{0,3}+"
+# ... with spaces, but for the end of a clause: "존, 나 왔어" is no disguise.
+_SPACED = rf"(?:(?![,.!?;:]\s)[^가-힣]){{0,{MAX_GAP}}}+"
+_JAMO_SPACED = r"(?:(?![,.!?;:]\s)[^가-힣ㄱ-ㅎ]){0,3}+"
 # A disguise begins where a word begins, or after one of these.
 _LEFT_EDGE = r"(?:(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네]))"
 _LEFT_OF_SPACED = r"(?<![가-힣a-z0-9])"

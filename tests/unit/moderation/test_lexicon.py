@@ -3,6 +3,7 @@ import re
 import pytest
 
 from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.moderation import Detector
 from kogpt_bot.moderation.lexicon import load, load_default
 from kogpt_bot.moderation.pattern import PatternError, expression, openings, parse
 
@@ -75,3 +76,47 @@ def test_openings_name_every_way_to_begin() -> None:
     assert set(openings("발[가나]")) == {("발", "가"), ("발", "나"), ("바", "ㄹ")}
     assert set(openings("가나?")) == {("가", "나"), ("가", "")}
     assert set(openings("가 말")) == {("가", "말"), ("가", "마")}
+
+
+@pytest.mark.parametrize(
+    ("excuse", "text", "harmless"),
+    [
+        ("not_into: [점]", "가나점", True),
+        ("not_into: [점]", "가나 점심", False),
+        ("not_into: [전$]", "가나전 다", True),
+        ("not_into: [전$]", "가나전화", False),
+        ("not_after: [점]", "가나 점", True),
+        ("not_after: [전$]", "가나 전화", False),
+        ("not_before: [다]", "다 가나", True),
+        ("not_joined: [다]", "다 가나", False),
+        ("not_joined: [다]", "다가나", True),
+        ("not_near: [마바]", "마바라고 해서 가나", True),
+        ("left: start", "이가나", True),
+        ("left: start", "이 가나", False),
+        ("left: edge", "이가나", False),
+        ("left: edge", "다가나", True),
+        ("right: end", "가나는", True),
+        ("right: edge", "가나는", False),
+    ],
+)
+def test_what_stands_around_excuses_a_word(excuse: str, text: str, harmless: bool) -> None:
+    entry = f"{{id: a, category: 욕설, severity: 2, forms: [가나], gaps: none, {excuse}}}"
+    detector = Detector(load(f"rules:\n  - {entry}\n", name="own.yaml"))
+    assert detector.is_profane(text) is not harmless
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("(k|g)ae(| )s(ae|e)ki", "gae seki"),
+        ("(k|g)ae(| )s(ae|e)ki", "kaesaekki"),
+        ("b(yeo|u)ng sin", "byeong.sin"),
+        ("b(yeo|u)ng sin", "bungsiin"),
+    ],
+)
+def test_latin_forms_have_ways_to_choose(form: str, text: str) -> None:
+    entry = f"{{id: a, category: 욕설, severity: 2, forms: ['{form}']}}"
+    detector = Detector(load(f"latin:\n  - {entry}\n", name="own.yaml"))
+    assert [match.text for match in detector.find(f"야 {text} 뭐")] == [text]
+    assert not detector.is_profane(f"x{text}")
+    assert not detector.is_profane(f"{text}x")
