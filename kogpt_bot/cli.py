@@ -15,6 +15,7 @@ import typer
 from kogpt_bot import __version__
 from kogpt_bot.errors import ConfigurationError, KogptBotError
 from kogpt_bot.evaluation import command as evaluation
+from kogpt_bot.moderation.cli import profanity_app
 
 if TYPE_CHECKING:
     from kogpt_bot.app import Running
@@ -28,7 +29,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 config_app = typer.Typer(help="Check, write and describe the configuration.", no_args_is_help=True)
-profanity_app = typer.Typer(help="Find Korean profanity.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(profanity_app, name="profanity")
 
@@ -270,24 +270,3 @@ def config_schema() -> None:
     from kogpt_bot import config
 
     typer.echo(json.dumps(config.json_schema(), ensure_ascii=False, indent=2))
-
-
-@profanity_app.command("scan")
-def profanity_scan(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The input is JSON lines with a `text` each.")
-    ] = False,
-) -> None:
-    """Read one text per line on standard input; write one JSON object per line."""
-    from kogpt_bot.moderation.scan import scan
-
-    scan(sys.stdin, sys.stdout, json_input=as_json)
-
-
-@profanity_app.command("explain")
-def profanity_explain(text: str) -> None:
-    """Say what is found in a text, and by which rule."""
-    from kogpt_bot.moderation.scan import explain
-
-    for line in explain(text) or ["nothing found"]:
-        typer.echo(line)

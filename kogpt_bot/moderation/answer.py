@@ -31,7 +31,7 @@ from kogpt_bot.moderation.detectors import Detectors
 from kogpt_bot.moderation.log import ProfanityLog
 from kogpt_bot.moderation.names import NameScreen
 from kogpt_bot.moderation.screen import StreamScreen, masked
-from kogpt_bot.store.profanity import Outcome as Shown
+from kogpt_bot.store.profanity_values import Outcome as Shown
 
 
 class Replies(Protocol):

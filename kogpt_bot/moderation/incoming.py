@@ -11,8 +11,8 @@ from kogpt_bot.conversation.settings import ChannelSettings, IncomingPolicy
 from kogpt_bot.messages import ChannelKey, Incoming
 from kogpt_bot.moderation.detectors import Detectors
 from kogpt_bot.moderation.log import ProfanityLog
-from kogpt_bot.store.profanity import Direction
-from kogpt_bot.store.profanity import Outcome as Shown
+from kogpt_bot.store.profanity_values import Direction
+from kogpt_bot.store.profanity_values import Outcome as Shown
 
 WARN_EVERY_S = 600.0  # one person of a channel; more often would be nagging
 MAX_WARNED = 10_000  # people whose last warning is remembered

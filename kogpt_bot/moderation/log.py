@@ -14,8 +14,9 @@ from kogpt_bot.messages import ChannelKey
 from kogpt_bot.moderation.detector import Match
 from kogpt_bot.pseudonym import Pseudonyms
 from kogpt_bot.store import JsonValue
-from kogpt_bot.store.profanity import Direction, Finding, Hit, HitText, ProfanityTable
-from kogpt_bot.store.profanity import Outcome as Shown
+from kogpt_bot.store.profanity import ProfanityTable
+from kogpt_bot.store.profanity_values import Direction, Finding, Hit, HitText
+from kogpt_bot.store.profanity_values import Outcome as Shown
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from kogpt_bot.conversation.settings import AnswerPolicy
 from kogpt_bot.moderation.detector import Detector, Match
 from kogpt_bot.moderation.log import ProfanityLog
 from kogpt_bot.moderation.screen import MASK
-from kogpt_bot.store.profanity import Direction
-from kogpt_bot.store.profanity import Outcome as Shown
+from kogpt_bot.store.profanity_values import Direction
+from kogpt_bot.store.profanity_values import Outcome as Shown
 
 MAX_NAMES = 10_000  # names whose finding is remembered
 

@@ -2,129 +2,37 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kogpt_bot.store.profanity_values import (
+    Allowed,
+    Direction,
+    Finding,
+    Hit,
+    HitFilter,
+    HitPoint,
+    HitText,
+    Outcome,
+    Verdict,
+)
 from kogpt_bot.store.tables import (
     profanity_allowed,
     profanity_hits,
     profanity_reviews,
     profanity_texts,
 )
-from kogpt_bot.store.values import JsonValue
 
 Transaction = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
-EVERYWHERE = ""  # the scope of what is allowed in every channel
 ERASED = "[erased]"
 MAX_ALLOWED = 10_000  # phrases; more are no exceptions any more
-
-
-class Direction(enum.StrEnum):
-    """Whose text it is."""
-
-    ANSWER = "answer"  # the model's
-    INCOMING = "incoming"  # what somebody wrote
-    NAME = "name"  # what somebody is called
-
-
-class Outcome(enum.StrEnum):
-    """What people saw of the text."""
-
-    SHOWN = "shown"
-    MASKED = "masked"
-    REGENERATED = "regenerated"  # another answer was written
-    FALLBACK = "fallback"  # a line of the persona's was shown
-    BLOCKED = "blocked"  # a notice was shown
-    IGNORED = "ignored"  # a message that was not answered
-    WARNED = "warned"  # a message that was answered, and its writer asked for other words
-
-
-class Verdict(enum.StrEnum):
-    """What a review says of a hit."""
-
-    RIGHT = "right"
-    FALSE_ALARM = "false alarm"
-
-
-@dataclass(frozen=True, slots=True)
-class HitText:
-    """A text in which something was found; the fields are explained in `tables.py`."""
-
-    at: datetime
-    channel: str
-    direction: Direction
-    policy: str
-    outcome: Outcome
-    digest: str
-    text: str
-    kept: str
-    message: str = ""
-    person: str = ""
-    people: str = ""
-    prompt: str = ""
-    generated: str = ""
-    model: str = ""
-    revision: str = ""
-    seed: int | None = None
-    sampling: Mapping[str, JsonValue] | None = None
-    request: Mapping[str, JsonValue] | None = None
-    complete: bool = True
-    id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found, and where in the text."""
-
-    span_start: int
-    span_end: int
-    matched: str
-    word: str
-    canonical: str
-    category: str
-    severity: int
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One row of the log, with the text that it was found in and its newest review."""
-
-    id: int
-    found: Finding
-    text: HitText
-    verdict: Verdict | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """A phrase that is no profanity: everywhere, or in one channel."""
-
-    scope: str
-    phrase: str
-
-
-@dataclass(frozen=True, slots=True)
-class HitFilter:
-    """Which hits are asked for; what is not given does not matter."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    channel: str = ""  # a key, or the beginning of one: an adapter, a server
-    direction: str = ""
-    category: str = ""
-    min_severity: int = 1
-    verdict: str = ""  # right, false alarm, none
-    newest_first: bool = True
-    limit: int | None = None
 
 
 class ProfanityTable:
@@ -173,6 +81,24 @@ class ProfanityTable:
         async with self._read() as connection:
             rows = (await connection.execute(query.order_by(order).limit(wanted.limit))).all()
         return [_hit(row) for row in rows]
+
+    async def points(self, wanted: HitFilter) -> list[HitPoint]:
+        """Return of each hit only what is counted, the oldest first."""
+        texts, hits = profanity_texts.c, profanity_hits.c
+        columns = (
+            texts.at, texts.channel, texts.direction, texts.outcome, hits.category, hits.severity,
+            _NEWEST_VERDICT.label("verdict"),
+        )  # fmt: skip
+        query = select(*columns).select_from(_JOINED).order_by(hits.id)
+        async with self._read() as connection:
+            rows = (await connection.execute(_filtered(query, wanted))).all()
+        return [
+            HitPoint(
+                row.at, row.channel, row.direction, row.outcome, row.category, row.severity,
+                row.verdict or "none",
+            )
+            for row in rows
+        ]  # fmt: skip
 
     async def review(
         self, hit: Hit, verdict: Verdict, *, by: str, at: datetime, allowed: Allowed | None
@@ -272,26 +198,26 @@ async def _bring_up(connection: AsyncConnection, text: HitText) -> None:
     await connection.execute(change)
 
 
+_JOINED = profanity_hits.join(profanity_texts, profanity_texts.c.id == profanity_hits.c.text_id)
+_NEWEST_VERDICT: Any = (
+    select(profanity_reviews.c.verdict)
+    .where(profanity_reviews.c.hit_id == profanity_hits.c.id)
+    .order_by(profanity_reviews.c.id.desc())
+    .limit(1)
+    .correlate(profanity_hits)
+    .scalar_subquery()
+)
+
+
 def _query() -> Select[Any]:
-    verdict = (
-        select(profanity_reviews.c.verdict)
-        .where(profanity_reviews.c.hit_id == profanity_hits.c.id)
-        .order_by(profanity_reviews.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-        .label("newest_verdict")
-    )
     texts = [column.label(f"of_{column.name}") for column in profanity_texts.c]
-    return (
-        select(*profanity_hits.c, *texts, verdict)
-        .select_from(profanity_hits)
-        .join(profanity_texts, profanity_texts.c.id == profanity_hits.c.text_id)
-    )
+    verdict = _NEWEST_VERDICT.label("newest_verdict")
+    return select(*profanity_hits.c, *texts, verdict).select_from(_JOINED)
 
 
 def _filtered(query: Select[Any], wanted: HitFilter) -> Select[Any]:
     texts, hits = profanity_texts.c, profanity_hits.c
-    query = query.where(hits.severity >= wanted.min_severity)
+    query = query.where(hits.severity >= wanted.min_severity, hits.id > wanted.after)
     if wanted.since is not None:
         query = query.where(texts.at >= wanted.since)
     if wanted.until is not None:
@@ -304,9 +230,9 @@ def _filtered(query: Select[Any], wanted: HitFilter) -> Select[Any]:
     if wanted.category:
         query = query.where(hits.category == wanted.category)
     if wanted.verdict:
-        newest = query.selected_columns["newest_verdict"]
-        none = newest.is_(None)
-        query = query.where(none if wanted.verdict == "none" else newest == wanted.verdict)
+        none = _NEWEST_VERDICT.is_(None)
+        same = wanted.verdict == _NEWEST_VERDICT
+        query = query.where(none if wanted.verdict == "none" else same)
     return query
 
 

@@ -29,7 +29,7 @@ from kogpt_bot.moderation.screen import HOLD_BACK
 from kogpt_bot.pseudonym import Pseudonyms
 from kogpt_bot.store import Store
 from kogpt_bot.store.database import sqlite_url
-from kogpt_bot.store.profanity import Direction, HitFilter, Outcome
+from kogpt_bot.store.profanity_values import Direction, HitFilter, Outcome
 from tests.fakes.clock import FakeClock
 from tests.fakes.tokenizer import make_tokenizer
 
