@@ -24,6 +24,7 @@ from kogpt_bot.commands.limiter import RateLimiter
 from kogpt_bot.commands.rights import Rights
 from kogpt_bot.config import Settings, resolve_layers
 from kogpt_bot.config.load import plugins
+from kogpt_bot.config.secrets import secrets
 from kogpt_bot.conversation.manager import ConversationManager
 from kogpt_bot.conversation.setting_values import check_overrides
 from kogpt_bot.conversation.settings import SettingsLayers
@@ -104,6 +105,7 @@ async def run(
     signals: Signals,
     *,
     source: ConfigurationSource | None = None,
+    pipeline: logs.Pipeline | None = None,
     started: Callable[[Running], None] | None = None,
     until_adapter_ends: bool = False,
     resume: bool = True,
@@ -120,6 +122,8 @@ async def run(
     clock, metrics = clock or SystemClock(), Metrics()
     notifier = Notifier.from_environment(os.environ)
     async with Lifecycle() as parts:
+        if pipeline is not None:
+            parts.run("log", pipeline.keep_ticking())
         store = await Store.open(settings.store.url or sqlite_url(settings.data_dir / DATABASE))
         parts.started("store", store.close, patience_s=STORE_PATIENCE_S)
 
@@ -141,7 +145,7 @@ async def run(
         reloader = Reloader(
             settings,
             source.load if source else lambda: settings,
-            partial(_apply, core, host, generation),
+            partial(_apply, core, host, generation, pipeline),
             clock=clock, metrics=metrics, notifier=notifier,
         )  # fmt: skip
         running = Running(host.adapters, generation, store, metrics, reloader)
@@ -289,12 +293,19 @@ async def _drain(core: _Core, hurry: asyncio.Event) -> None:
 
 
 async def _apply(
-    core: _Core, host: AdapterHost, generation: GenerationLink, old: Settings, new: Settings
+    core: _Core,
+    host: AdapterHost,
+    generation: GenerationLink,
+    pipeline: logs.Pipeline | None,
+    old: Settings,
+    new: Settings,
 ) -> None:
     """Carry out changed settings; ConfigurationError, and nothing changed, where they cannot be.
 
     Adapters whose section is as it was run on, unless they have failed: those are tried again.
     """
+    if pipeline is not None:
+        pipeline.learn(secrets(new))
     failed = {n for n, each in host.adapters.items() if each.status.state is AdapterState.FAILED}
     changed = {
         name: _make_adapter(new, name)

@@ -118,10 +118,6 @@ def run(
         return _with_model(_settings(config), model, revision, device)
 
     settings = load()
-    logs.configure(settings.logging.level, settings.logging.format)
-    adapters = daemon.make_adapters(settings)
-    if not adapters:
-        raise ConfigurationError("adapters: none is enabled; enable one, web for example")
 
     def started(running: Running) -> None:
         names = ", ".join(running.adapters)
@@ -134,10 +130,19 @@ def run(
         signals = Signals()
         signals.install()
         source = daemon.ConfigurationSource(load, config)
-        await daemon.run(settings, adapters, signals, source=source, started=started)
+        adapters = daemon.make_adapters(settings)
+        if not adapters:
+            raise ConfigurationError("adapters: none is enabled; enable one, web for example")
+        await daemon.run(
+            settings, adapters, signals, source=source, pipeline=pipeline, started=started
+        )
 
     with instance_lock(settings.data_dir):
-        asyncio.run(serve())
+        pipeline = logs.configure_from(settings)
+        try:
+            asyncio.run(serve())
+        finally:
+            pipeline.close()
 
 
 @app.command()
@@ -180,8 +185,9 @@ def serve(
     from kogpt_bot.secret import read_secret
 
     settings = _with_model(_settings(config), model, revision, device)
-    logs.configure(settings.logging.level, settings.logging.format)
+    pipeline = logs.configure_from(settings)
     key = read_secret("--api-key", api_key_env, api_key_file)
+    pipeline.learn([key] if key else [])
     secret = key.reveal() if key else ""
     service.check_exposure(host, secret)
     listener = service.listen(host, port)

@@ -65,6 +65,9 @@ class LoggingSettings:
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
+    file: Name | None = None
+    keep_days: Annotated[int, Interval(ge=1, le=3650)] = 14
+    max_mb: Annotated[int, Interval(ge=1, le=100_000)] = 50
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from kogpt_bot import app
 from kogpt_bot.adapter import Adapter
 from kogpt_bot.config import Settings, StoreSettings
 from kogpt_bot.config.load import plugins
+from kogpt_bot.config.secrets import secrets
 from kogpt_bot.errors import ConfigurationError, ModelError
 from kogpt_bot.generation.supervisor import GenerationSupervisor, State, Status
 from kogpt_bot.ops import logging as logs
@@ -29,7 +30,7 @@ async def chat(settings: Settings, *, once: str, speaker: str | None) -> None:
 
     Raises ModelError when the model cannot be loaded.
     """
-    logs.configure("warning", "console")
+    logs.configure("warning", "console", hidden=secrets(settings))
     # Who writes here waits for each answer: there is nothing more to hear before it.
     settings = replace(settings, limits=replace(settings.limits, burst_window_s=0.0))
     if once:  # a question of its own: nothing before it matters, and nothing is kept

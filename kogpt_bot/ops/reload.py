@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -32,7 +33,12 @@ LIVE = frozenset(
         "logging", "limits",
     }
 )  # fmt: skip
-NEEDS_RESTART = frozenset({"data_dir", "store", "moderation"})
+NEEDS_RESTART = frozenset(
+    {
+        "data_dir", "store", "moderation",
+        "logging.format", "logging.file", "logging.keep_days", "logging.max_mb",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +126,22 @@ class Reloader:
 
     async def _take(self, new: Settings) -> str:
         old = self.settings
-        changed = [each.name for each in fields(Settings) if _differs(each.name, old, new)]
+        changed = [
+            each.name
+            for each in fields(Settings)
+            if getattr(old, each.name) != getattr(new, each.name)
+        ]
         await self._apply(old, new)  # also without a change: what has failed is tried again
         self.settings = new
         if not changed:
             log.info("configuration_unchanged")
             return "unchanged"
-        for key in NEEDS_RESTART.intersection(changed):
+        for key in sorted(NEEDS_RESTART):
+            if attrgetter(key)(old) == attrgetter(key)(new):
+                continue
             log.warning("reload_needs_restart", key=key, remedy="restart kogpt-bot for it")
         log.info("configuration_reloaded", changed=changed)
         return "applied"
-
-
-def _differs(name: str, old: Settings, new: Settings) -> bool:
-    return bool(getattr(old, name) != getattr(new, name))
 
 
 def _look(file: Path | None) -> tuple[int, int, int] | None:
