@@ -1,6 +1,7 @@
 """Reading the configuration again: only what is good takes effect."""
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -17,7 +18,7 @@ from kogpt_bot.metrics import Metrics
 from kogpt_bot.ops.notify import Notifier
 from kogpt_bot.ops.reload import LIVE, NEEDS_RESTART, Reloader
 from tests.fakes.clock import FakeClock
-from tests.unit.config.test_fuzz import FULL, mutate
+from tests.unit.config.test_fuzz import FULL, TEXT, mutate
 
 
 class Applied:
@@ -111,18 +112,18 @@ async def test_what_needs_a_restart_is_said(setup, tmp_path):
 async def test_a_hundred_mutated_files_change_nothing(tmp_path):
     """Each is refused with a key for each fault and changes nothing, or is really fine."""
     path = tmp_path / "c.yaml"
-    path.write_text(FULL, encoding="utf-8")
+    path.write_text(TEXT, encoding="utf-8")
     applied = Applied()
     reloader = Reloader(
         config.load(path), lambda: config.load(path), applied,
         clock=FakeClock(), metrics=Metrics(), notifier=Notifier(),
     )  # fmt: skip
-    before, refused, seed = reloader.settings, 0, 0
+    before, refused, seed, good = reloader.settings, 0, 0, yaml.safe_load(FULL)
     with capture_logs():
         while refused < 100:
             rng = random.Random(seed := seed + 1)
-            document, _ = mutate(yaml.safe_load(FULL), rng)
-            path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+            document, _ = mutate(good, rng)
+            path.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
             last = await reloader.reload()
             if last.result != "refused":
                 reloader.settings = before
