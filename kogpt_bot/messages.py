@@ -106,6 +106,7 @@ class PastMessage:
     text: str
     sent_at: datetime
     by_this_bot: bool = False
+    offers: tuple[ActionKind, ...] = ()  # as in `Outgoing`
 
 
 class ActionKind(enum.StrEnum):

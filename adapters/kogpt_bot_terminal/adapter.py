@@ -7,11 +7,13 @@ import itertools
 import sys
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 from kogpt_bot import (
     Action,
     ActionKind,
+    Attachment,
     Author,
     Capabilities,
     ChannelKey,
@@ -23,19 +25,15 @@ from kogpt_bot import (
     Refused,
     StoreError,
 )
+from kogpt_bot_terminal.commands import Wish, lines, parse, save
 from kogpt_bot_terminal.lines import Lines
 from kogpt_bot_terminal.settings import TerminalSettings
 
 MAX_LENGTH = 100_000  # a terminal scrolls: nothing is split
 
-COMMANDS = {
-    "/다시": ActionKind.REGENERATE,
-    "/again": ActionKind.REGENERATE,
-    "/지우기": ActionKind.CLEAR,
-    "/clear": ActionKind.CLEAR,
-}
+ANSWERED = (ActionKind.REGENERATE, ActionKind.ANSWER)  # what an answer follows
 QUIT = {"/끝", "/quit", "/exit"}
-HELP = "/다시 (again)  /지우기 (clear)  /끝 (quit)  Ctrl-C: 답을 멈춰요 (stop)"
+HELP = "/도움말 (help)  /다시 (again)  /지우기 (clear)  /끝 (quit)  Ctrl-C: 답을 멈춰요 (stop)"
 
 
 class TerminalAdapter:
@@ -89,7 +87,7 @@ class TerminalAdapter:
         """Stop the answer that is being written; returns whether there was one (Ctrl-C)."""
         if self._inbox is None or self._answered.is_set():
             return False
-        await self._act(self._inbox, ActionKind.STOP)
+        await self._act(self._inbox, Wish(ActionKind.STOP))
         self._answered.set()
         return True
 
@@ -102,8 +100,8 @@ class TerminalAdapter:
         while (line := await self._lines.read(f"{self._author.name}> ")) is not None:
             if line.strip() in QUIT:
                 return
-            if kind := COMMANDS.get(line.strip()):
-                await self._act(inbox, kind)
+            if wish := parse(line):
+                await self._act(inbox, wish)
             elif line.strip().startswith("/"):
                 self._print(f"{HELP}\n")
             elif line.strip():
@@ -125,15 +123,36 @@ class TerminalAdapter:
             await self._answered.wait()
         self._answered.set()
 
-    async def _act(self, inbox: Inbox, kind: ActionKind) -> None:
-        if kind is ActionKind.REGENERATE:
+    async def _act(self, inbox: Inbox, wish: Wish) -> None:
+        answers = wish.kind in ANSWERED
+        if answers:
             self._answered.clear()
-        result = await inbox.act(Action(kind, self._key, self._author, datetime.now(UTC)))
-        if kind is ActionKind.REGENERATE and result.done:
+        result = await inbox.act(
+            Action(
+                wish.kind,
+                self._key,
+                self._author,
+                datetime.now(UTC),
+                message_id=wish.message_id,
+                name=wish.name,
+                value=wish.value,
+                direct=True,
+            )
+        )
+        if answers and result.done:
             await self._answered.wait()
             return
         self._answered.set()
-        self._print(f"\n! {result.text}\n")
+        told = "\n".join(f"! {line}" for line in lines(result))
+        self._print(f"\n{told}\n")
+        if result.attachment is not None:
+            self._save(result.attachment)
+
+    def _save(self, file: Attachment) -> None:
+        try:
+            self._print(f"! {save(file, Path.cwd())}\n")
+        except OSError as error:
+            self._print(f"! 파일을 쓰지 못했어요: {error}\n")
 
     async def send(self, key: ChannelKey, message: Outgoing) -> str:
         """Print a message, or the beginning of one."""

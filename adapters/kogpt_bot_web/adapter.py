@@ -6,7 +6,7 @@ import itertools
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -132,8 +132,16 @@ class WebAdapter:
         """Return a room, read from the history where it is not in memory."""
         if room := self._rooms.get(name):
             return room
+        return self._rooms.add(Room(name, await self._past(name)))
+
+    async def reread(self, rooms: Iterable[Room]) -> None:
+        """Show of rooms what the history still holds: something in them was erased."""
+        for room in rooms:
+            room.replace(await self._past(room.name))
+
+    async def _past(self, name: str) -> list[Message]:
         past = await self.inbox.history(self.key(name), MAX_SHOWN)
-        return self._rooms.add(Room(name, [_message(message) for message in past]))
+        return [_message(message) for message in past]
 
     async def _room(self, key: ChannelKey) -> Room:
         """Return the room of a key; Gone for one in which nothing was ever said."""
@@ -170,7 +178,8 @@ class WebAdapter:
     def _show(room: Room, id_: str, message: Outgoing, at: float) -> None:
         if not message.text or len(message.text) > MAX_LENGTH:
             raise Malformed(f"a message has 1 to {MAX_LENGTH} characters")
-        room.put(Message(id_, message.speaker, message.text, at, True, message.final))
+        offers = tuple(kind.value for kind in message.offers)
+        room.put(Message(id_, message.speaker, message.text, at, True, message.final, offers))
 
     async def delete(self, key: ChannelKey, message_id: str) -> None:
         """Remove a message."""
@@ -188,4 +197,5 @@ def _message(past: PastMessage) -> Message:
         past.text,
         past.sent_at.timestamp(),
         past.by_this_bot,
+        offers=tuple(kind.value for kind in past.offers),
     )

@@ -26,6 +26,7 @@ class Message:
     at: float
     bot: bool
     final: bool = True
+    offers: tuple[str, ...] = ()  # the actions that people may take from under it
 
     def event(self) -> Event:
         """Return the event that shows it, or replaces what was shown under its id."""
@@ -40,6 +41,7 @@ class Message:
             "at": self.at,
             "bot": self.bot,
             "final": self.final,
+            "offers": self.offers,
         }
 
 
@@ -98,9 +100,9 @@ class Room:
         if self._messages.pop(message_id, None):
             self.tell({"type": "delete", "id": message_id})
 
-    def clear(self) -> None:
-        """Remove everything."""
-        self._messages.clear()
+    def replace(self, messages: Iterable[Message]) -> None:
+        """Show these messages and no others."""
+        self._messages = OrderedDict((m.id, m) for m in messages)
         self.tell(self.snapshot())
 
     def tell(self, event: Event) -> None:
@@ -130,6 +132,10 @@ class Rooms:
             if idle is not None:
                 del self._rooms[idle.name]
         return kept
+
+    def all(self) -> list[Room]:
+        """Return every room in memory."""
+        return list(self._rooms.values())
 
     @property
     def watchers(self) -> int:

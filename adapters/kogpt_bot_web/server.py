@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +22,17 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kogpt_bot import Action, ActionKind, Author, Incoming, KogptBotError, Refused
+from kogpt_bot import (
+    COMMANDS,
+    Action,
+    ActionKind,
+    ActionResult,
+    Author,
+    Command,
+    Incoming,
+    KogptBotError,
+    Refused,
+)
 from kogpt_bot_web.rooms import MAX_WATCHERS, Event, Watcher
 from kogpt_bot_web.rooms import Message as Shown
 from kogpt_bot_web.settings import WebSettings
@@ -30,6 +42,8 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY_BYTES = 65_536  # the core's own limit for a message is lower; this bounds the memory
+# What takes away messages that the page shows.
+ERASING = frozenset({ActionKind.CLEAR, ActionKind.FORGET, ActionKind.OPT_OUT})
 HEARTBEAT_S = 15.0  # proxies close a silent stream after a minute
 
 SECURITY_HEADERS = {
@@ -69,10 +83,14 @@ class PostedMessage(_Body):
 
 
 class PostedAction(_Body):
-    """A button."""
+    """A button or a command; the fields are those of `Action`."""
 
     kind: ActionKind
     author: Speaker
+    message_id: Annotated[str, StringConstraints(max_length=64)] = ""
+    name: Annotated[str, StringConstraints(max_length=64)] = ""
+    value: Annotated[str, StringConstraints(max_length=4000)] = ""
+    direct: bool = True
 
 
 def make_app(adapter: WebAdapter, settings: WebSettings) -> ASGIApp:
@@ -83,6 +101,7 @@ def make_app(adapter: WebAdapter, settings: WebSettings) -> ASGIApp:
         routes=[
             Route("/", api.page),
             Route("/health", api.health),
+            Route("/api/commands", api.commands),
             Route("/api/rooms/{room}/events", api.events),
             Route("/api/rooms/{room}/messages", api.post_message, methods=["POST"]),
             Route("/api/rooms/{room}/actions", api.post_action, methods=["POST"]),
@@ -123,6 +142,10 @@ class _Api:
 
     async def health(self, _request: Request) -> Response:
         return JSONResponse({"live": True, "pages": self._adapter.rooms.watchers})
+
+    async def commands(self, _request: Request) -> Response:
+        """Give the words of every command, in each language."""
+        return JSONResponse({kind.value: _command(each) for kind, each in COMMANDS.items()})
 
     async def events(self, request: Request) -> Response:
         """Stream the room: a snapshot first, then what changes."""
@@ -178,12 +201,46 @@ class _Api:
         room = await self._adapter.open_room(_room_name(request))
         posted = PostedAction.model_validate_json(await _json_body(request))
         author = Author(posted.author.id, posted.author.name)
-        key = self._adapter.key(room.name)
-        action = Action(posted.kind, key, author, datetime.now(UTC))
-        result = await self._adapter.inbox.act(action)
-        if result.done and posted.kind is ActionKind.CLEAR:
-            room.clear()
-        return JSONResponse({"done": result.done, "text": result.text})
+        result = await self._adapter.inbox.act(
+            Action(
+                posted.kind,
+                self._adapter.key(room.name),
+                author,
+                datetime.now(UTC),
+                message_id=posted.message_id,
+                name=posted.name,
+                value=posted.value,
+                manager=True,  # there are no accounts: who can open the page may change its rooms
+                direct=posted.direct,
+            )
+        )
+        if result.done and posted.kind in ERASING:
+            everywhere = posted.kind is ActionKind.OPT_OUT
+            await self._adapter.reread(self._adapter.rooms.all() if everywhere else [room])
+        return JSONResponse(_result(result))
+
+
+def _command(command: Command) -> dict[str, object]:
+    return {
+        "emoji": command.emoji,
+        **{
+            language: {
+                "name": command.name.of(language),
+                "label": command.label.of(language),
+                "description": command.description.of(language),
+            }
+            for language in ("ko", "en")
+        },
+    }
+
+
+def _result(result: ActionResult) -> dict[str, object]:
+    body: dict[str, object] = {"done": result.done, "text": result.text}
+    if result.settings:
+        body["settings"] = [asdict(view) for view in result.settings]
+    if (file := result.attachment) is not None:
+        body["file"] = {"name": file.name, "base64": base64.b64encode(file.content).decode()}
+    return body
 
 
 def _sse(event: Event) -> str:

@@ -24,9 +24,11 @@ _WHERE = {
     },
 }  # fmt: skip
 _ORIGIN = {
-    Language.KO: {Origin.BUILT_IN: "기본값", Origin.FILE: "설정 파일", Origin.COMMAND: "명령"},
+    Language.KO: {
+        Origin.BUILT_IN: "기본값", Origin.FILE: "설정 파일", Origin.COMMAND: "명령으로 바꿈",
+    },
     Language.EN: {
-        Origin.BUILT_IN: "built in", Origin.FILE: "the file", Origin.COMMAND: "a command",
+        Origin.BUILT_IN: "built in", Origin.FILE: "the file", Origin.COMMAND: "set by a command",
     },
 }  # fmt: skip
 _KOREAN = {bool: "켜기 또는 끄기", int: "정수", float: "숫자", str: "글", type(None): "없음"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -20,9 +20,11 @@ from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.delivery.limits import OncePerMinute, RateLimit
 from kogpt_bot.delivery.notices import Notice
 from kogpt_bot.delivery.opt_outs import OptOuts
+from kogpt_bot.delivery.stream import OFFERS
 from kogpt_bot.errors import Refused, StoreError
 from kogpt_bot.messages import (
     Action,
+    ActionKind,
     ActionResult,
     ChannelKey,
     Incoming,
@@ -247,15 +249,17 @@ class MessageInbox:
     async def history(self, key: ChannelKey, limit: int) -> Sequence[PastMessage]:
         """Return the channel's last messages as people saw them."""
         shown: list[PastMessage] = []
+        wanted = self._book.effective(key).settings.buttons
         for message in await self._store.history(key, limit):
-            shown += _as_shown(message)
+            shown += _as_shown(message, OFFERS if wanted and message.by_this_bot else ())
         return shown[-limit:]
 
 
-def _as_shown(message: StoredMessage) -> list[PastMessage]:
+def _as_shown(message: StoredMessage, offers: tuple[ActionKind, ...]) -> list[PastMessage]:
     """Return the platform messages of one stored message: a long answer was shown in parts."""
     parts = message.parts or ((message.platform_id, message.text),)
-    return [
+    shown = [
         PastMessage(id_, message.author, text, message.sent_at, message.by_this_bot)
         for id_, text in parts
     ]
+    return [*shown[:-1], replace(shown[-1], offers=offers)]

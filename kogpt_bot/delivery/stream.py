@@ -37,6 +37,10 @@ class Part:
     final: bool
 
 
+# Under an answer that is done, where the platform can do so much.
+OFFERS = (ActionKind.REGENERATE, ActionKind.GOOD, ActionKind.BAD, ActionKind.DELETE)
+
+
 @dataclass(frozen=True, slots=True)
 class Offers:
     """What people may do from under an answer: while it is written, and when it is done."""
@@ -49,8 +53,8 @@ def offers(capabilities: Capabilities, *, wanted: bool) -> Offers:
     """Return what is offered under answers where a platform can do so much."""
     if not wanted or not capabilities.buttons:
         return Offers()
-    done = (ActionKind.REGENERATE, ActionKind.GOOD, ActionKind.BAD)
-    return Offers((ActionKind.STOP,), (*done, ActionKind.DELETE) if capabilities.deletes else done)
+    done = OFFERS if capabilities.deletes else OFFERS[:-1]
+    return Offers((ActionKind.STOP,), done)
 
 
 class Ledger(Protocol):

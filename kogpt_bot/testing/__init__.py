@@ -8,7 +8,7 @@ class TestMyAdapter(AdapterContract):
         yield MyHarness()
 """
 
-from kogpt_bot.testing.contract import AdapterContract, Harness, Seen
+from kogpt_bot.testing.contract import AdapterContract, Harness, Pressing, Seen
 from kogpt_bot.testing.fakes import FakeAdapter, RecordingInbox
 
-__all__ = ["AdapterContract", "FakeAdapter", "Harness", "RecordingInbox", "Seen"]
+__all__ = ["AdapterContract", "FakeAdapter", "Harness", "Pressing", "RecordingInbox", "Seen"]

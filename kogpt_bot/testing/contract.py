@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pytest
 
 from kogpt_bot.adapter import Adapter, LengthUnit
 from kogpt_bot.errors import AdapterError, Gone, Malformed, Refused, StoreError
-from kogpt_bot.messages import ChannelKey, Outgoing
+from kogpt_bot.messages import ActionKind, ChannelKey, Outgoing
 from kogpt_bot.testing.fakes import RecordingInbox
 
 PATIENCE_S = 10.0  # how long a test waits for what should happen at once
@@ -49,6 +49,18 @@ class Harness(Protocol):
 
     async def told(self) -> list[str]:
         """Return what the person was told when a message of theirs was refused."""
+        ...
+
+
+@runtime_checkable
+class Pressing(Protocol):
+    """What a harness has besides, where the platform has buttons; without it they go untested."""
+
+    async def press(self, message_id: str, kind: ActionKind) -> None:
+        """Let a person press the button of `kind` under the bot's message.
+
+        LookupError where the message has no such button.
+        """
         ...
 
 
@@ -173,6 +185,47 @@ class AdapterContract:
             assert await harness.adapter.send(harness.key, Outgoing("한 번", nonce="n1")) == first
             await harness.adapter.send(harness.key, Outgoing("한 번", nonce="n2"))
             assert len(await harness.seen()) == 2
+
+    async def test_buttons_become_actions(self, harness: Harness) -> None:
+        """Each one that is offered says what, where, who, and about which message."""
+        press = self._press(harness)
+        offers = (ActionKind.REGENERATE, ActionKind.GOOD, ActionKind.BAD, ActionKind.DELETE)
+        async with self.running(harness) as inbox:
+            await self.open_channel(harness, inbox)
+            id_ = await harness.adapter.send(harness.key, Outgoing("답", offers=offers))
+            for kind in offers:
+                await press(id_, kind)
+        assert [action.kind for action in inbox.actions] == list(offers)
+        for action in inbox.actions:
+            assert action.key == harness.key
+            assert action.message_id == id_
+            assert action.author == inbox.messages[0].author
+            assert action.at.tzinfo is not None
+
+    async def test_an_edit_replaces_the_buttons(self, harness: Harness) -> None:
+        """Stop goes when the answer is done; no message keeps a button that it does not offer."""
+        press = self._press(harness)
+        if not harness.adapter.capabilities.edits:
+            pytest.skip("the adapter does not edit")
+        async with self.running(harness) as inbox:
+            await self.open_channel(harness, inbox)
+            begun = Outgoing("처음", final=False, offers=(ActionKind.STOP,))
+            id_ = await harness.adapter.send(harness.key, begun)
+            await press(id_, ActionKind.STOP)
+            done = Outgoing("처음부터 끝까지", offers=(ActionKind.REGENERATE,))
+            await harness.adapter.edit(harness.key, id_, done)
+            await press(id_, ActionKind.REGENERATE)
+            with pytest.raises(LookupError):
+                await press(id_, ActionKind.STOP)
+        assert [each.kind for each in inbox.actions] == [ActionKind.STOP, ActionKind.REGENERATE]
+
+    def _press(self, harness: Harness) -> Callable[[str, ActionKind], Awaitable[None]]:
+        """Return the harness's hook; the test is skipped where there is nothing to press."""
+        if not harness.adapter.capabilities_in(harness.key).buttons:
+            pytest.skip("the platform has no buttons")
+        if not isinstance(harness, Pressing):
+            pytest.skip("the harness has no press")
+        return harness.press
 
     async def test_typing_raises_nothing(self, harness: Harness) -> None:
         """It is called before every answer."""

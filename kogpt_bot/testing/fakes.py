@@ -11,6 +11,7 @@ from kogpt_bot.adapter import Capabilities, Inbox
 from kogpt_bot.errors import Forbidden, Gone, Malformed, Refused
 from kogpt_bot.messages import (
     Action,
+    ActionKind,
     ActionResult,
     Author,
     ChannelKey,
@@ -18,6 +19,8 @@ from kogpt_bot.messages import (
     Outgoing,
     PastMessage,
 )
+
+PERSON = Author("u1", "민수")  # who speaks where nobody else is named
 
 
 class RecordingInbox:
@@ -31,6 +34,7 @@ class RecordingInbox:
         self.past: list[PastMessage] = []
         self.heard: dict[ChannelKey, str] = {}
         self.failures: list[Exception] = []
+        self.result = ActionResult(True, "됐어요.")  # of every action
         self._arrived = asyncio.Condition()
 
     async def accept(self, message: Incoming) -> bool:
@@ -43,9 +47,9 @@ class RecordingInbox:
         return False
 
     async def act(self, action: Action) -> ActionResult:
-        """Keep the action."""
+        """Keep the action, and give `result`."""
         self.actions.append(action)
-        return ActionResult(True, "됐어요.")
+        return self.result
 
     async def amend(self, message: Incoming) -> None:
         """Keep the edited message."""
@@ -82,6 +86,7 @@ class FakeAdapter:
             min_edit_interval_s=0.01,
             deletes=True,
             typing=True,
+            buttons=True,
             idempotent_send=True,
         )
         self.shown: dict[ChannelKey, dict[str, Outgoing]] = {}
@@ -132,7 +137,7 @@ class FakeAdapter:
         message = Incoming(
             key,
             id_,
-            author or Author("u1", "민수"),
+            author or PERSON,
             text,
             datetime.now(UTC),
             direct=direct,
@@ -143,6 +148,22 @@ class FakeAdapter:
         except Refused as refusal:
             self.refusals.append((key, refusal.text))
         return id_
+
+    async def press(
+        self, message_id: str, kind: ActionKind, *, channel: str = "room", author: Author = PERSON
+    ) -> ActionResult:
+        """Let a person press a button under a message; LookupError where it is not offered."""
+        key = ChannelKey(self.name, channel)
+        message = self.shown.get(key, {}).get(message_id)
+        if message is None or kind not in message.offers:
+            raise LookupError(f"no button {kind} under {message_id}")
+        if self._inbox is None:
+            raise RuntimeError("the adapter does not run")
+        now = datetime.now(UTC)
+        action = Action(
+            kind, key, author, now, message_id=message_id, subject=message.subject, direct=True
+        )
+        return await self._inbox.act(action)
 
     async def send(self, key: ChannelKey, message: Outgoing) -> str:
         """Show a message; one with a known nonce is not shown again."""

@@ -17,6 +17,9 @@ class FakeHarness:
         except Exception as error:
             self.adapter.refusals.append((self.key, repr(error)))
 
+    async def press(self, message_id, kind):
+        await self.adapter.press(message_id, kind)
+
     async def seen(self):
         shown = self.adapter.shown.get(self.key, {})
         return [Seen(id_, message.text) for id_, message in shown.items()]

@@ -6,9 +6,17 @@ import re
 
 import pytest
 
-from kogpt_bot.messages import ActionKind, ChannelKey, Outgoing
+from kogpt_bot.messages import (
+    ActionKind,
+    ActionResult,
+    Attachment,
+    ChannelKey,
+    Outgoing,
+    SettingView,
+)
 from kogpt_bot.testing import AdapterContract, RecordingInbox, Seen
 from kogpt_bot_terminal.adapter import TerminalAdapter
+from kogpt_bot_terminal.commands import parse
 from kogpt_bot_terminal.settings import TerminalSettings
 
 
@@ -76,6 +84,46 @@ async def test_commands_become_actions(harness):
     await asyncio.wait_for(task, 5)
     assert [action.kind for action in inbox.actions] == [ActionKind.REGENERATE, ActionKind.CLEAR]
     assert "Ctrl-C" in harness.output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "fields"),
+    [
+        ("/설정바꾸기 sampling.temperature 0.7", ActionKind.SET, ("sampling.temperature", "0.7")),
+        (
+            "/set  trigger.wake_words 코코야, 봇",
+            ActionKind.SET,
+            ("trigger.wake_words", "코코야, 봇"),
+        ),
+        ("/reset", ActionKind.RESET, ("", "")),
+        ("/PERSONA 시인", ActionKind.PERSONA, ("", "시인")),
+        ("/report 이상한 말을 했어요", ActionKind.REPORT, ("", "이상한 말을 했어요")),
+        ("/상태 뭐든", ActionKind.STATUS, ("", "")),
+    ],
+)
+def test_lines_become_wishes(line, kind, fields):
+    wish = parse(line)
+    assert (wish.kind, (wish.name, wish.value)) == (kind, fields)
+
+
+@pytest.mark.parametrize("line", ["/", "/무엇", "안녕", "/set안녕", "//help", ""])
+def test_other_lines_do_not(line):
+    assert parse(line) is None
+
+
+async def test_settings_are_listed_and_a_file_is_saved_beside_older_ones(
+    harness, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    inbox = RecordingInbox()
+    view = SettingView("stream", "켜기", "기본값", "켜기 또는 끄기")
+    inbox.result = ActionResult(True, "여기 있어요.", (view,), Attachment("../내 것.json", b"{}"))
+    for line in ("/export", "/export", None):
+        harness.keyboard.type(line)
+    await asyncio.wait_for(harness.adapter.run(inbox), 5)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["내 것-1.json", "내 것.json"]
+    assert "stream  켜기  [기본값; 켜기 또는 끄기]" in harness.output.getvalue()
+    assert inbox.actions[0].direct
 
 
 async def test_the_end_of_input_ends_it(harness):

@@ -3,14 +3,25 @@
 import asyncio
 import itertools
 import json
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from kogpt_bot.errors import ConfigurationError
-from kogpt_bot.messages import ActionKind, ChannelKey, Outgoing
+from kogpt_bot.messages import (
+    ActionKind,
+    ActionResult,
+    Attachment,
+    Author,
+    ChannelKey,
+    Outgoing,
+    PastMessage,
+    SettingView,
+)
 from kogpt_bot.testing import AdapterContract, RecordingInbox, Seen
 from kogpt_bot_web.adapter import WebAdapter
+from kogpt_bot_web.rooms import Message
 from kogpt_bot_web.settings import WebSettings
 
 AUTHOR = {"id": "u1", "name": "민수"}
@@ -43,6 +54,15 @@ class WebHarness:
             lines = (line[6:] async for line in stream.aiter_lines() if line[:5] == "data:")
             return json.loads(await anext(lines))["messages"]
 
+    async def press(self, message_id, kind):
+        shown = next(m for m in await self.snapshot() if m["id"] == message_id)
+        if kind.value not in shown["offers"]:
+            raise LookupError(f"no button {kind} under {message_id}")
+        async with await self.client() as client:
+            body = {"kind": kind.value, "author": AUTHOR, "message_id": message_id}
+            answer = await client.post("/api/rooms/방 하나/actions", json=body)
+            assert answer.json()["done"]
+
     async def seen(self):
         return [Seen(m["id"], m["text"]) for m in await self.snapshot() if m["bot"]]
 
@@ -74,7 +94,14 @@ class TestWebAdapter(AdapterContract):
 
 async def test_the_page_has_a_strict_policy_and_no_foreign_sources(served):
     client, _ = served
-    for path in ("/", "/static/app.js", "/static/style.css", "/static/words.js", "/nothing"):
+    for path in (
+        "/",
+        "/static/app.js",
+        "/static/panel.js",
+        "/static/style.css",
+        "/static/words.js",
+        "/nothing",
+    ):
         answer = await client.get(path)
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
@@ -122,6 +149,45 @@ async def test_a_button_becomes_an_action(served):
     answer = await client.post("/api/rooms/a/actions", json=body)
     assert answer.json() == {"done": True, "text": "됐어요."}
     assert inbox.actions[0].kind is ActionKind.STOP
+
+
+async def test_a_command_becomes_an_action(served):
+    client, inbox = served
+    body = {"kind": "set", "author": AUTHOR, "name": "stream", "value": "off", "direct": False}
+    await client.post("/api/rooms/a/actions", json=body)
+    (action,) = inbox.actions
+    assert (action.name, action.value, action.direct) == ("stream", "off", False)
+    assert action.manager
+
+
+async def test_settings_and_files_reach_the_page(served):
+    client, inbox = served
+    views = (SettingView("stream", "켜기", "기본값", "켜기 또는 끄기", ("켜기", "끄기")),)
+    inbox.result = ActionResult(True, "됐어요.", views, Attachment("a.json", b"{}"))
+    body = {"kind": "settings", "author": AUTHOR}
+    answer = (await client.post("/api/rooms/a/actions", json=body)).json()
+    assert answer["settings"][0]["choices"] == ["켜기", "끄기"]
+    assert answer["file"] == {"name": "a.json", "base64": "e30="}
+
+
+async def test_the_words_of_every_command_are_given(served):
+    client, _ = served
+    words = (await client.get("/api/commands")).json()
+    assert set(words) == {kind.value for kind in ActionKind}
+    assert words["forget"]["ko"]["name"] == "잊어줘"
+
+
+async def test_what_was_erased_goes_from_open_pages(served, harness):
+    client, inbox = served
+    await harness.say("내 비밀")
+    inbox.past = [
+        PastMessage("b1", Author("kogpt-bot", "코코"), "남은 말", datetime.now(UTC), True)
+    ]
+    for kind in ("forget", "opt_out", "clear"):
+        harness.adapter.rooms.get("방 하나").put(Message("x", "민수", "내 비밀", 0.0, False))
+        body = {"kind": kind, "author": AUTHOR}
+        await client.post("/api/rooms/방 하나/actions", json=body)
+        assert [m["text"] for m in await harness.snapshot()] == ["남은 말"]
 
 
 async def test_a_page_sees_the_answer_grow(served, harness):

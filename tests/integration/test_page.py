@@ -1,6 +1,7 @@
 """The chat page in a real browser, with the bundled model."""
 
 import asyncio
+import json
 import shutil
 
 import pytest
@@ -138,6 +139,81 @@ async def test_only_when_called(page):
     assert await page.locator(".message.bot").count() == 1
 
 
+async def test_feedback_delete_and_report(page):
+    await say(page, "안녕")
+    await page.locator(".message.bot .good").click()
+    await page.locator('.message.bot .good[aria-pressed="true"]').wait_for()
+    await page.locator(".message.bot .bad").click()
+    await page.locator('.message.bot .bad[aria-pressed="true"]').wait_for()
+    assert await page.locator('.message.bot .good[aria-pressed="false"]').count() == 1
+    assert "아쉬운 답" in await page.locator("#told").text_content()
+    await page.locator(".message.bot .report").focus()
+    await page.keyboard.press("Enter")
+    await page.locator("#panel textarea").fill("같은 말만 해요 <b>")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await page.locator("#told", has_text="접수 번호 1").wait_for()
+    assert not await page.locator("#panel").is_visible()
+    await page.locator(".message.bot .delete").click()
+    await page.locator(".message.bot").wait_for(state="detached")
+    assert await page.locator(".message").count() == 1
+
+
+async def test_settings_are_changed_and_reset_from_the_panel(page):
+    await page.focus("#settings")
+    await page.keyboard.press("Enter")
+    field = page.locator("[id='setting-sampling.max_new_tokens']")
+    await field.fill("8")
+    await page.keyboard.press("Enter")
+    told = page.locator("#panel .told")
+    await told.filter(has_text="sampling.max_new_tokens를 8로 바꿨어요").wait_for()
+    about = page.locator("[id='setting-sampling.max_new_tokens-about']")
+    assert (await about.text_content()).startswith("명령으로 바꿈 (이 채널)")
+    await field.fill("많이")
+    await page.keyboard.press("Enter")
+    await told.filter(has_text="“많이”는 쓸 수 없어요").wait_for()
+    assert "wrong" in await told.get_attribute("class")
+    await page.select_option("#setting-buttons", "끄기")
+    await page.locator("#setting-buttons").press("Tab")
+    await page.keyboard.press("Enter")
+    await told.filter(has_text="buttons를 끄기로 바꿨어요").wait_for()
+    await page.get_by_label("buttons 되돌리기").click()
+    await told.filter(has_text="buttons를 되돌렸어요").wait_for()
+    await page.keyboard.press("Escape")
+    assert not await page.locator("#panel").is_visible()
+    _, answer = await say(page, "아무 말이나 길게 해 줘")
+    assert len(answer) < 60
+
+
+async def test_export_forget_and_opt_out(page):
+    page.on("dialog", lambda dialog: dialog.accept())
+    await say(page, "내 비밀은 떡볶이야")
+    async with page.expect_download() as waiting:
+        await page.click('[data-command="export"]')
+    data = json.loads((await (await waiting.value).path()).read_text())
+    assert [each["text"] for each in data["messages"]] == ["내 비밀은 떡볶이야"]
+    await page.click('[data-command="forget"]')
+    await page.locator(".empty").wait_for()
+    await page.click('[data-command="opt_out"]')
+    await page.locator("#told", has_text="저장하지도, 읽지도 않을게요").wait_for()
+    await page.fill("#text", "이건 기억하지 마")
+    await page.keyboard.press("Enter")
+    await page.locator("#notice", has_text="‘기억허락’").wait_for()
+    page.complaints.clear()  # the browser reports the refusal's status itself
+    await page.click('[data-command="opt_in"]')
+    await page.locator("#told", has_text="다시 만나서 반가워요").wait_for()
+    await page.fill("#text", "")
+    await say(page, "이제 기억해 줘")
+
+
+async def test_help_and_status(page):
+    await page.click("#help")
+    await page.locator("#panel", has_text="안녕하세요, 저는 코코예요!").wait_for()
+    assert "모델: " in await page.locator("#panel .body").text_content()
+    await page.get_by_label("닫기").click()
+    assert not await page.locator("#panel").is_visible()
+
+
 async def test_a_phone(page):
     await page.set_viewport_size({"width": 360, "height": 640})
     await say(page, "안녕")
@@ -145,6 +221,9 @@ async def test_a_phone(page):
     assert not await page.locator("#side").is_visible()
     await page.click("#menu")
     assert await page.locator("#side").is_visible()
+    await page.click("#menu")
+    await page.click("#settings")
+    assert await page.evaluate("document.getElementById('panel').scrollWidth") <= 360
 
 
 async def test_what_is_too_long_is_said_and_not_lost(page):

@@ -1,4 +1,5 @@
 // The chat page: rooms, speakers, an event stream per room. Everything shown is set as text.
+import { Panel, button, download, element } from "./panel.js";
 import { WORDS } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -28,13 +29,6 @@ let typingTimer = 0;
 const room = () => state.rooms.find((each) => each.id === state.room);
 const speaker = () => state.speakers.find((each) => each.id === state.speaker);
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 // --- words -----------------------------------------------------------------------------------
 
 function translate() {
@@ -47,14 +41,34 @@ function translate() {
     each.placeholder = words[each.dataset.hint];
     each.setAttribute("aria-label", words[each.dataset.hint]);
   }
-  for (const each of document.querySelectorAll(".again")) each.textContent = words.again;
+  for (const each of document.querySelectorAll("[data-command]")) {
+    const command = commandWords(each.dataset.command);
+    each.textContent = `${command.emoji} ${command.label}`.trim();
+    each.title = command.description;
+  }
   showLists();
+  showButtons();
   showEmpty();
 }
 
-function notice(text) {
-  $("notice").textContent = text;
-  $("notice").hidden = !text;
+// The words of the commands are the core's, the same as on every platform.
+let commands = {};
+function commandWords(kind) {
+  const found = commands[kind];
+  return { emoji: found?.emoji ?? "", ...(found?.[state.language] ?? { label: kind, description: "" }) };
+}
+async function loadCommands() {
+  const answer = await fetch("/api/commands").catch(() => null);
+  if (!answer?.ok) return;
+  commands = await answer.json();
+  translate();
+}
+
+function notice(text, wrong = true) {
+  $("notice").textContent = wrong ? text : "";
+  $("notice").hidden = !wrong || !text;
+  $("told").textContent = wrong ? "" : text;
+  $("told").hidden = wrong || !text;
 }
 
 // --- rooms and speakers ----------------------------------------------------------------------
@@ -174,6 +188,7 @@ function show(message) {
   }
   item.querySelector(".bubble").textContent = message.text;
   item.classList.toggle("writing", message.bot && !message.final);
+  item.dataset.offers = message.final ? message.offers.join(" ") : "";
 }
 
 function markMine(item) {
@@ -191,17 +206,53 @@ function typing(on) {
   typingTimer = setTimeout(() => { typing(false); showButtons(); }, TYPING_LASTS_MS);
 }
 
-// Stop while an answer is written; regenerate under the last one when it is done.
+// Stop while an answer is written; what an answer offers under it when it is done. Only the last
+// one can be written anew: what came after another one would speak of something else.
 function showButtons() {
   const list = $("messages");
   $("stop").hidden = !list.querySelector(".writing, .dots");
-  for (const each of list.querySelectorAll(".again")) each.remove();
   const last = [...shown.values()].at(-1);
-  if (last?.classList.contains("bot") && $("stop").hidden) {
-    const again = element("button", "again", words.again);
-    again.type = "button";
-    again.addEventListener("click", () => act("regenerate"));
-    last.append(again);
+  for (const [id, item] of shown) {
+    const offers = $("stop").hidden ? (item.dataset.offers || "").split(" ").filter(Boolean) : [];
+    const kinds = offers.filter((kind) => kind !== "regenerate" || item === last);
+    if (kinds.length) kinds.push("report");
+    showTools(id, item, kinds);
+  }
+}
+
+function showTools(id, item, kinds) {
+  const wanted = kinds.join(" ") + state.language + Object.keys(commands).length;
+  let tools = item.querySelector(".tools");
+  if (tools?.dataset.shown === wanted) return;
+  tools?.remove();
+  if (!kinds.length) return;
+  tools = element("div", "tools");
+  tools.dataset.shown = wanted;
+  for (const kind of kinds) tools.append(tool(kind, id));
+  item.append(tools);
+}
+
+function tool(kind, id) {
+  const command = commandWords(kind);
+  const again = kind === "regenerate";
+  const made = button(again ? words.again : command.emoji || command.label, () => press(kind, id, made), again ? "again" : kind);
+  made.title = command.description;
+  if (!again) made.setAttribute("aria-label", command.label);
+  if (kind === "good" || kind === "bad") made.setAttribute("aria-pressed", String(judged.get(id) === kind));
+  return made;
+}
+
+const judged = new Map(); // message id -> good or bad, as far as this page knows
+async function press(kind, id) {
+  if (kind === "report") {
+    panel.report(commandWords(kind).label, (value) => act(kind, { message_id: id, value }, true));
+    return;
+  }
+  const result = await act(kind, { message_id: id }, kind === "good" || kind === "bad");
+  if (!result?.done || (kind !== "good" && kind !== "bad")) return;
+  judged.set(id, kind);
+  for (const each of shown.get(id)?.querySelectorAll(".good, .bad") ?? []) {
+    each.setAttribute("aria-pressed", String(each.classList.contains(kind)));
   }
 }
 
@@ -248,10 +299,27 @@ async function say(text) {
   return sent !== null;
 }
 
-async function act(kind) {
-  const result = await post("actions", { kind, author: speaker() });
+// Ask for something; what came of it is told where it went wrong, or where `tell` says so.
+async function act(kind, fields = {}, tell = false) {
+  const direct = !state.called.includes(state.room);
+  const result = await post("actions", { kind, author: speaker(), direct, ...fields });
   if (result && !result.done) notice(result.text);
+  else if (result && tell) notice(result.text, false);
+  return result;
 }
+
+const panel = new Panel($("panel"), act, () => words);
+const MINE = {
+  export: async () => { const result = await act("export", {}, true); if (result?.file) download(result.file); },
+  forget: () => confirm(words.sureForget) && act("forget", {}, true),
+  opt_out: () => confirm(words.sureOptOut) && act("opt_out", {}, true),
+  opt_in: () => act("opt_in", {}, true),
+};
+for (const each of document.querySelectorAll("#mine button")) {
+  each.addEventListener("click", () => MINE[each.dataset.command]());
+}
+$("settings").addEventListener("click", () => panel.settings());
+$("help").addEventListener("click", () => panel.tell(words.help, ["help", "status"]));
 
 function grow() {
   const box = $("text");
@@ -291,4 +359,5 @@ adder("add-speaker", "new-speaker", "speakers", chooseSpeaker);
 
 translate();
 connect();
+loadCommands();
 $("text").focus();

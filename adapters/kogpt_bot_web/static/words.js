@@ -10,7 +10,10 @@ export const WORDS = {
     connecting: "연결하는 중…", lost: "연결이 끊겼어요. 다시 연결하는 중…",
     unreachable: "서버에 닿지 않아요. 잠시 후 다시 보내 주세요.",
     empty_message: "보낼 내용을 입력해 주세요.", remove: "없애기", sure: "이 방의 대화를 모두 지울까요?",
-    firstRoom: "첫 번째 방", guest: "나",
+    firstRoom: "첫 번째 방", guest: "나", mine: "내 자료", settings: "설정", help: "도움말", close: "닫기",
+    change: "바꾸기", reset: "되돌리기", reason: "무엇이 이상한가요? (비워 둬도 돼요)",
+    sureForget: "이 방에서 내가 한 말과 그 답을 모두 지울까요?",
+    sureOptOut: "모든 방에서 내가 한 말을 지우고 앞으로도 기억하지 않을까요?",
   },
   en: {
     menu: "Rooms and people", side: "Rooms and people", language: "Language", rooms: "Rooms", speakers: "Speaking as",
@@ -22,6 +25,9 @@ export const WORDS = {
     connecting: "Connecting…", lost: "Connection lost. Reconnecting…",
     unreachable: "The server cannot be reached. Please try again in a moment.",
     empty_message: "Write something first.", remove: "Remove", sure: "Clear everything that was said in this room?",
-    firstRoom: "First room", guest: "Me",
+    firstRoom: "First room", guest: "Me", mine: "My data", settings: "Settings", help: "Help", close: "Close",
+    change: "Change", reset: "Reset", reason: "What is wrong with it? (May stay empty)",
+    sureForget: "Erase all that I said in this room, and the answers to it?",
+    sureOptOut: "Erase all that I said in every room, and remember nothing from now on?",
   },
 };
