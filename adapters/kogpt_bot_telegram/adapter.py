@@ -107,14 +107,15 @@ class TelegramAdapter:
     async def send(self, key: ChannelKey, message: Outgoing) -> str:
         """Send a message; it pings nobody but, in a group, the author of what it answers."""
         chat, thread = _address(key)
-        answers = message.reply_to if chat < 0 else ""  # in private it is plain what is answered
+        # In private it is plain what is answered; in another chat the id means another message.
+        answered = int(message.reply_to) if chat < 0 and message.reply_to.isdecimal() else None
 
-        async def work(bot: Bot, chat: int) -> int:
+        async def work(bot: Bot, place: int) -> int:
             sent = await bot.send_message(
-                chat,
+                place,
                 shield(message.text),
                 message_thread_id=thread,
-                reply_parameters=reply_to(int(answers)) if answers.isdecimal() else None,
+                reply_parameters=reply_to(answered) if answered and place == chat else None,
                 link_preview_options=NO_PREVIEW,
                 reply_markup=under(message),
             )
@@ -142,7 +143,7 @@ class TelegramAdapter:
             )
 
         try:
-            await self._caller.call(chat, work, counts=True)
+            await self._caller.call(chat, work, counts=True, follow=False)
         except NothingNew:
             return
 
@@ -174,7 +175,7 @@ class TelegramAdapter:
             await bot.delete_message(chat, id_)
 
         try:
-            await self._caller.call(chat, work)
+            await self._caller.call(chat, work, follow=False)
         except Gone:
             return
 

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,6 +17,7 @@ from telegram.request import HTTPXRequest
 
 from kogpt_bot import Secret, Unreachable
 from kogpt_bot_telegram.errors import translate
+from kogpt_bot_telegram.parsing import Received, parse
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +35,6 @@ ALLOWED_UPDATES = (
     Update.CALLBACK_QUERY,
     Update.MESSAGE_REACTION,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One update; `update` is None for one that the library does not understand."""
-
-    id: int
-    update: Update | None
 
 
 class _PollRequest(HTTPXRequest):
@@ -127,12 +119,7 @@ class Api:
 
     def parse(self, raw: dict[str, Any]) -> Received:
         """Return an update from its JSON; KeyError or TypeError for what is none at all."""
-        id_ = int(raw["update_id"])
-        try:
-            return Received(id_, Update.de_json(raw, self.bot))
-        except Exception as error:  # noqa: BLE001
-            log.error("update_not_understood", update=id_, why=repr(error)[:200])  # noqa: TRY400
-            return Received(id_, None)
+        return parse(raw, self.bot)
 
 
 def silence_libraries() -> None:

@@ -43,17 +43,29 @@ class Caller:
             self._moved.popitem(last=False)
 
     async def call(
-        self, chat: int, work: Callable[[Bot, int], Awaitable[T]], *, counts: bool = False
+        self,
+        chat: int,
+        work: Callable[[Bot, int], Awaitable[T]],
+        *,
+        counts: bool = False,
+        follow: bool = True,
     ) -> T:
         """Make one call; `counts` for a message or an edit, of which Telegram takes only so many.
 
-        Raises RetryAfter without calling where it is known that Telegram would refuse.
+        Raises RetryAfter without calling where it is known that Telegram would refuse. `follow`:
+        where the group has become a supergroup, call about that; not for what is about a message,
+        whose id means another one there: that raises Migrated, which is Gone.
         """
-        chat = self._moved.get(chat, chat)
+        if (new := self._moved.get(chat)) is not None:
+            if not follow:
+                raise Migrated(new)
+            chat = new
         try:
             return await self._once(chat, work, counts=counts)
         except Migrated as error:  # nothing was done: it is done there instead
             self.moved(chat, error.chat)
+            if not follow:
+                raise
             return await self._once(error.chat, work, counts=counts)
 
     async def _once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -45,6 +46,9 @@ _NAMES: Mapping[str, ActionKind] = MappingProxyType(
     {name: each.kind for each in typed_commands() for name in (each.name.en, each.name.ko)}
     | {"start": ActionKind.HELP}  # what Telegram's own button sends in a new chat
 )
+
+
+_HELP_LINE = re.compile(rf"^• ({'|'.join(map(re.escape, _NAMES))}): ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,17 @@ def _fields(kind: ActionKind, rest: str) -> dict[str, Any]:
             fields[field] = head.strip()
         rest = tail.strip()
     return fields
+
+
+def spelled(text: str) -> str:
+    """Return the core's words with the commands in them as Telegram knows them, to be tapped.
+
+    The core calls them by their names: at the beginning of a line of the help, and where it says
+    how to come back.
+    """
+    text = _HELP_LINE.sub(lambda match: f"/{COMMANDS[_NAMES[match[1]]].name.en}: ", text)
+    opt_in = COMMANDS[ActionKind.OPT_IN].name
+    return re.sub(rf"(?<!/)\b{opt_in.en}\b|{opt_in.ko}", f"/{opt_in.en}", text)
 
 
 async def register(bot: Bot, scope: Any, commands: Sequence[Command], language: str) -> None:

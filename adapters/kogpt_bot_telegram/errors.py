@@ -112,8 +112,8 @@ def _migrated(error: telegram.TelegramError, text: str) -> AdapterError:
 
 def _token(error: telegram.TelegramError, text: str) -> AdapterError:
     return BadCredentials(
-        "Telegram does not take the token; correct it (adapters.telegram.token_env or "
-        "token_file): @BotFather shows it under /mybots"
+        f"Telegram does not take the token ({text}); correct it (adapters.telegram.token_env or "
+        "token_file; @BotFather shows it under /mybots), or api_url where that is set"
     )
 
 

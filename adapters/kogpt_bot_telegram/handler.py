@@ -21,7 +21,7 @@ from telegram import (
 from telegram.constants import ReactionEmoji
 
 from kogpt_bot import Action, ActionKind, Author, ChannelKey, Inbox, Refused
-from kogpt_bot_telegram.buttons import Offer, decode
+from kogpt_bot_telegram.buttons import Choose, Offer, Reset, decode
 from kogpt_bot_telegram.commands import Wish, is_foreign, wish_of
 from kogpt_bot_telegram.heard import (
     author_of,
@@ -132,7 +132,8 @@ class Handler:
             key = place_of(query.message)
         else:  # too old for Telegram to give it to us
             key = key_of(chat.id, self._around.thread_of(chat.id, message_id))
-        kind = press.kind if isinstance(press, Offer) else ActionKind.SET
+        changes = ActionKind.SET if isinstance(press, Choose | Reset) else ActionKind.SETTINGS
+        kind = press.kind if isinstance(press, Offer) else changes
         manager = await self._around.rights.manages(kind, chat, query.from_user)
         action = _action(
             kind, key, person(query.from_user), chat, manager, message_id=str(message_id)

@@ -10,7 +10,7 @@ import structlog
 from telegram import Update
 
 from kogpt_bot import KogptBotError
-from kogpt_bot_telegram.api import Received
+from kogpt_bot_telegram.parsing import Received
 
 log = structlog.get_logger(__name__)
 

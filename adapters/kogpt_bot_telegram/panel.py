@@ -59,8 +59,8 @@ class SettingsPanel:
             shown = await self._inbox.act(replace(action, kind=ActionKind.SETTINGS))
             choice = choice_of(shown, press)
             if choice is not None:
-                wish = replace(action, name=press.name, value=choice, level=press.level)
-                return await self._inbox.act(wish)
+                named = replace(action, kind=ActionKind.SET, name=press.name, level=press.level)
+                return await self._inbox.act(replace(named, value=choice))
         return ActionResult(True, "")
 
 

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 import structlog
 
 from kogpt_bot import AdapterError, BadCredentials, Clock, RetryAfter
-from kogpt_bot_telegram.api import Api, Received
+from kogpt_bot_telegram.api import Api
 from kogpt_bot_telegram.errors import Conflicting
 from kogpt_bot_telegram.intake import Intake
 from kogpt_bot_telegram.link import Link
+from kogpt_bot_telegram.parsing import Received
 from kogpt_bot_telegram.waiting import unless
 
 log = structlog.get_logger(__name__)

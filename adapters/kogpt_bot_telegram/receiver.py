@@ -115,11 +115,18 @@ class Receiver:
         secret = settings.secret() or Secret(secrets.token_urlsafe(32))
         server = WebhookServer(self._api, intake, settings, secret)
         serving = asyncio.create_task(server.run(), name="telegram webhook")
+        keeping = asyncio.create_task(
+            unless(stop, self._keep_webhook(secret)), name="telegram webhook watch"
+        )
         try:
-            await unless(stop, self._keep_webhook(secret))
+            await asyncio.wait([serving, keeping], return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()
         finally:
+            keeping.cancel()
             server.stop()
-            await serving
+            await asyncio.wait([serving, keeping])
+        serving.result()
 
     async def _keep_webhook(self, secret: Secret) -> None:
         """Set the webhook, and look from time to time whether Telegram still calls it."""

@@ -17,7 +17,7 @@ _FOR_EVERYBODY = frozenset(
     {
         ActionKind.GOOD, ActionKind.BAD, ActionKind.REPORT, ActionKind.ANSWER,
         ActionKind.FORGET, ActionKind.OPT_OUT, ActionKind.OPT_IN, ActionKind.EXPORT,
-        ActionKind.STATUS, ActionKind.HELP, ActionKind.SETTINGS,
+        ActionKind.STATUS, ActionKind.SETTINGS,
     }
 )  # fmt: skip
 _MANAGERS = frozenset({ChatMemberStatus.OWNER.value, ChatMemberStatus.ADMINISTRATOR.value})

@@ -22,6 +22,7 @@ from telegram import (
 from kogpt_bot import ActionResult, AdapterError, Forbidden, NotSent, RetryAfter
 from kogpt_bot_telegram.buttons import Panel
 from kogpt_bot_telegram.caller import Caller
+from kogpt_bot_telegram.commands import spelled
 from kogpt_bot_telegram.text import clip, shield
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ ATTEMPTS = 3
 LONGEST_WAIT_S = 30.0  # later, nobody knows any more what the answer was to
 CALLBACK_CHARS = 200  # that an answer to a button shows, set by Telegram
 TOAST_CHARS = 60  # what is longer is shown until it is closed
+MAX_CAPTION = 1024  # UTF-16 units
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 
 Work = Callable[[Bot, int], Awaitable[object]]
@@ -55,7 +57,7 @@ class Teller:
 
     def answer(self, message: Message, text: str) -> None:
         """Answer a message in its chat."""
-        self.show(message, Panel(clip(shield(text))))
+        self.show(message, Panel(clip(shield(spelled(text), commands=False))))
 
     def show(self, message: Message, panel: Panel) -> None:
         """Answer a message with a text and buttons."""
@@ -85,7 +87,7 @@ class Teller:
 
     def acknowledge(self, query: CallbackQuery, text: str, *, alert: bool = False) -> None:
         """Answer a button: only who pressed it sees this."""
-        shown = text if len(text) <= CALLBACK_CHARS else f"{text[: CALLBACK_CHARS - 1]}…"
+        shown = clip(spelled(text), CALLBACK_CHARS)
 
         async def work(bot: Bot, _: int) -> object:
             return await bot.answer_callback_query(
@@ -105,7 +107,7 @@ class Teller:
 
         async def work(bot: Bot, chat: int) -> object:
             document = InputFile(attachment.content, filename=attachment.name)
-            caption = clip(shield(result.text), 1024)
+            caption = clip(shield(result.text), MAX_CAPTION)
             return await bot.send_document(chat, document, caption=caption)
 
         try:

@@ -15,17 +15,21 @@ _COMMAND = re.compile(r"(?<![\w/<>])/(?=[A-Za-z0-9_])")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def shield(text: str) -> str:
+def shield(text: str, *, commands: bool = True) -> str:
     """Return `text` as it looks, with an invisible joiner in each name and command.
 
     Where there is no room for the joiners, the signs themselves are written in full width, which
-    takes no room and is no sign to Telegram either.
+    takes no room and is no sign to Telegram either. `commands=False` leaves commands as they are,
+    to be tapped: for what is not generated.
     """
     text = _SURROGATE.sub("\ufffd", text)  # half a character cannot be sent
-    shielded = _COMMAND.sub(f"/{WORD_JOINER}", _MENTION.sub(f"@{WORD_JOINER}", text))
+    shielded = _MENTION.sub(f"@{WORD_JOINER}", text)
+    if commands:
+        shielded = _COMMAND.sub(f"/{WORD_JOINER}", shielded)
     if utf16_length(shielded) <= MAX_LENGTH:
         return shielded
-    return _COMMAND.sub("\uff0f", _MENTION.sub("\uff20", text))
+    text = _MENTION.sub("\uff20", text)
+    return _COMMAND.sub("\uff0f", text) if commands else text
 
 
 def utf16_length(text: str) -> int:
