@@ -128,9 +128,9 @@ class Handler:
             self._around.teller.acknowledge(query, "")
             return
         chat, message_id = query.message.chat, query.message.message_id
-        if isinstance(query.message, Message):
+        if isinstance(query.message, Message) and query.message.date.timestamp() > 0:
             key = place_of(query.message)
-        else:  # too old for Telegram to give it to us
+        else:  # too old: Telegram gives no more of it than its id
             key = key_of(chat.id, self._around.thread_of(chat.id, message_id))
         changes = ActionKind.SET if isinstance(press, Choose | Reset) else ActionKind.SETTINGS
         kind = press.kind if isinstance(press, Offer) else changes

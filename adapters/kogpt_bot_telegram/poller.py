@@ -113,8 +113,9 @@ class Poller:
             await unless(stop, self._clock.sleep(wait))
 
     async def _fetch(self) -> Sequence[Received]:
-        self._expect(self._poll_timeout_s)
-        return await self._api.updates(self._offset, self._poll_timeout_s, BATCH)
+        timeout = self._poll_timeout_s if self._link.is_up else 0  # first see whether it works
+        self._expect(timeout)
+        return await self._api.updates(self._offset, timeout, BATCH)
 
     async def _take(self, updates: Sequence[Received]) -> bool:
         """Hand over a batch; returns whether all of it was taken."""
