@@ -9,9 +9,13 @@ from typing import Any, Protocol
 
 import discord
 import structlog
+from discord.http import Route
 
+from kogpt_bot import KogptBotError
+from kogpt_bot_discord import commands
 from kogpt_bot_discord.errors import INTENT_REMEDY
 from kogpt_bot_discord.limits import RateLimits
+from kogpt_bot_discord.patience import patiently
 from kogpt_bot_discord.rest import Endpoints, OneAttemptHTTP
 from kogpt_bot_discord.settings import DiscordSettings
 from kogpt_bot_discord.shards import IdentifyGate, Pacing, Shard
@@ -60,7 +64,10 @@ class DiscordClient(discord.AutoShardedClient):
         self.listener: Listener | None = None  # both set before connecting
         self.on_wish: Callable[[discord.Interaction], None] | None = None
         self.pacing = pacing
-        self._settings = settings
+        self.reconnects = 0
+        self.shards_wanted = 1
+        self._shards_up: set[int] = set()
+        self.settings = settings
         self._endpoints = Endpoints(settings.api_url, settings.gateway_url)
         self._limits = limits
         self._gate = IdentifyGate(pacing, self.monotonic)
@@ -99,6 +106,27 @@ class DiscordClient(discord.AutoShardedClient):
         """Return the time of the event loop."""
         return asyncio.get_running_loop().time()
 
+    async def register_commands(self) -> None:
+        """Let Discord show the commands; without them the bot still talks."""
+        if not self.settings.commands or self.application_id is None:
+            return
+        path = "/applications/{application_id}/commands"
+        route = Route("PUT", path, application_id=self.application_id)
+        try:
+            await patiently(self.rest, route, json=commands.registration())
+        except KogptBotError as error:
+            log.warning("discord_commands_not_registered", why=str(error))
+
+    @property
+    def shards_away(self) -> int:
+        """How many shards are not connected."""
+        return self.shards_wanted - len(self._shards_up)
+
+    def shard_lost(self, shard_id: int) -> None:
+        """Note that a shard's connection ended, and that another will be made."""
+        self._shards_up.discard(shard_id)
+        self.reconnects += 1
+
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         """Wait for the shard's turn."""
         await self._gate.wait(shard_id or 0)
@@ -108,10 +136,11 @@ class DiscordClient(discord.AutoShardedClient):
         found = await self.rest.find_gateway()
         limit = found.get("session_start_limit") or {}
         self._gate.concurrency = max(1, int(limit.get("max_concurrency") or 1))
-        self.shard_count = self._settings.shard_count or int(found.get("shards") or 1)
+        self.shard_count = self.settings.shard_count or int(found.get("shards") or 1)
         ids = self.shard_ids or range(self.shard_count)
         self._connection.shard_count = self.shard_count
         self._connection.shard_ids = ids
+        self.shards_wanted = len(ids)
         await self._wait_for_starts(limit, len(ids))
         log.info("discord_connects", shards=len(ids), shard_count=self.shard_count)
         try:
@@ -135,7 +164,7 @@ class DiscordClient(discord.AutoShardedClient):
         """Say it early where the message content intent is off; Discord closes with 4014."""
         flags = self.application_flags
         on = flags.gateway_message_content or flags.gateway_message_content_limited
-        if self._settings.message_content and not on:
+        if self.settings.message_content and not on:
             log.warning("discord_intent_seems_off", remedy=INTENT_REMEDY)
 
     @property
@@ -146,7 +175,12 @@ class DiscordClient(discord.AutoShardedClient):
 
     async def on_shard_connect(self, shard_id: int) -> None:
         """Pass it on."""
+        self._shards_up.add(shard_id)
         self._told.connected(shard_id)
+
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        """Note that a shard is back; Discord told what was missed."""
+        self._shards_up.add(shard_id)
 
     async def on_message(self, message: discord.Message) -> None:
         """Pass it on."""

@@ -15,6 +15,7 @@ from kogpt_bot import (
     Gone,
     KogptBotError,
     Malformed,
+    NotSent,
     RetryAfter,
     Unreachable,
 )
@@ -96,6 +97,7 @@ TABLE: tuple[tuple[type[BaseException], Callable[[BaseException], KogptBotError]
     (discord.GatewayNotFound, _as(Unreachable)),
     (discord.DiscordException, _as(Malformed)),  # we used the library wrongly: not to be repeated
     (aiohttp.InvalidURL, _as(Malformed)),
+    (aiohttp.ClientConnectorError, _as(NotSent)),  # no connection was had
     (aiohttp.ClientError, _as(Unreachable)),
     (TimeoutError, _as(Unreachable)),
     (OSError, _as(Unreachable)),

@@ -20,13 +20,12 @@ from kogpt_bot import (
     KogptBotError,
     Outgoing,
     Refused,
-    RetryAfter,
     StoreError,
     Unreachable,
 )
 from kogpt_bot_discord.client import DiscordClient
-from kogpt_bot_discord.errors import translated
 from kogpt_bot_discord.intake import Intake
+from kogpt_bot_discord.patience import patiently
 from kogpt_bot_discord.places import NAME, Addresses, Gate, place
 from kogpt_bot_discord.reading import incoming
 
@@ -37,7 +36,7 @@ MISSED_FOR = timedelta(minutes=10)  # what is older is no longer a conversation
 HEARD_WITHIN = timedelta(days=1)  # channels that are looked at after a restart
 MAX_CHANNELS = 5000  # whose last message is remembered
 BACKFILLS_AT_ONCE = 4
-ATTEMPTS = 5
+ATTEMPTS = 5  # of storing a message
 STORE_RETRY_S = 0.25
 
 Say = Callable[[ChannelKey, Outgoing], Awaitable[str]]
@@ -80,13 +79,13 @@ class Hearing:
 
     def message(self, message: discord.Message) -> None:
         """Hand a message over."""
-        if message.author.id != self._me.id:
+        if message.author.id != self.me.id:
             self._intake.put(message.channel.id, lambda: self._hear(message))
 
     def edited(self, event: discord.RawMessageUpdateEvent) -> None:
         """Hand the new text over; an embed that was added later is no edit."""
         message = event.message
-        if message.edited_at is not None and message.author.id != self._me.id:
+        if message.edited_at is not None and message.author.id != self.me.id:
             self._intake.put(event.channel_id, lambda: self._amend(message))
 
     def deleted(self, channel_id: int, guild_id: int | None, ids: list[int]) -> None:
@@ -94,7 +93,8 @@ class Hearing:
         self._intake.put(channel_id, lambda: self._withdraw(channel_id, guild_id, ids))
 
     @property
-    def _me(self) -> discord.ClientUser:
+    def me(self) -> discord.ClientUser:
+        """The bot itself."""
         user = self._client.user
         if user is None:
             raise Unreachable("not connected yet")
@@ -108,7 +108,7 @@ class Hearing:
         if key is None:
             channel = message.channel
             key = await self._addresses.of(channel.id, guild_id_of(message), channel)
-        said = incoming(message, key, self._me)
+        said = incoming(message, key, self.me)
         if said is None or not self._gate.admits(key, message.author.id, roles(message.author)):
             return
         if await self._hand_over(said):
@@ -139,7 +139,7 @@ class Hearing:
     async def _amend(self, message: discord.Message) -> None:
         channel = message.channel
         key = await self._addresses.of(channel.id, guild_id_of(message), channel)
-        said = incoming(message, key, self._me)
+        said = incoming(message, key, self.me)
         if said is None:
             await self._inbox.withdraw(key, str(message.id))
         elif self._gate.admits(key, message.author.id, roles(message.author)):
@@ -168,7 +168,7 @@ class Hearing:
         if found:
             log.info("discord_backfill", messages=len(found))
         for message in sorted(found, key=lambda each: each.id):
-            if message.author.id != self._me.id and snowflake_time(message.id) <= utcnow():
+            if message.author.id != self.me.id and snowflake_time(message.id) <= utcnow():
                 await self._hear(message, key)
 
     async def _fetch(self, channel_id: int, after: int) -> list[discord.Message]:
@@ -176,7 +176,7 @@ class Hearing:
         params = {"after": str(after), "limit": MISSED_MESSAGES}
         try:
             async with self._fetching:
-                found = await self._patiently(route, params=params)
+                found = await patiently(self._client.rest, route, params=params)
         except KogptBotError as error:
             log.info("discord_backfill_failed", why=str(error))
             return []
@@ -192,24 +192,11 @@ class Hearing:
         """Ask Discord about a channel that discord.py does not know."""
         route = Route("GET", "/channels/{channel_id}", channel_id=channel_id)
         try:
-            found: dict[str, Any] = await self._patiently(route)
+            found: dict[str, Any] = await patiently(self._client.rest, route)
         except KogptBotError as error:
             log.info("discord_channel_unknown", why=str(error))
             return None
         return found
-
-    async def _patiently(self, route: Route, **options: Any) -> Any:
-        """Make a call of our own, which may wait, until it is answered or plainly refused."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with translated():
-                    return await self._client.rest.request(route, **options)
-            except (RetryAfter, Unreachable) as error:
-                if attempt == ATTEMPTS:
-                    raise
-                pause = error.seconds if isinstance(error, RetryAfter) else 0.5 * 2**attempt
-                await asyncio.sleep(min(pause, 60.0))
-        raise Unreachable("no attempt was made")  # not reached: the last attempt raises
 
 
 def guild_id_of(message: discord.Message) -> int | None:

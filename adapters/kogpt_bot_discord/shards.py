@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HANDSHAKE_S = 60.0  # from connecting to IDENTIFY or RESUME, waiting one's turn not counted
+GOODBYE_S = 0.5  # for the other side to say goodbye too
 NEW_SESSION_CODES = (1000, 4007, 4009)  # the session is over: closed, wrong sequence, timed out
 
 
@@ -86,6 +87,7 @@ class Shard:
         while True:
             began = self._client.monotonic()
             why = await self._connect_and_listen()
+            self._client.shard_lost(self._id)
             lived = self._client.monotonic() - began
             pacing = self._client.pacing
             self._failures = 1 if lived >= pacing.stable_s else self._failures + 1
@@ -161,7 +163,7 @@ class Shard:
         """Close what is open, without waiting for the other side for long."""
         socket = self._client.rest.sockets.pop(asyncio.current_task(), None)
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(GOODBYE_S):
                 if ws is not None:
                     await ws.close(4000)  # a code that leaves the session to be resumed
                 elif socket is not None:
