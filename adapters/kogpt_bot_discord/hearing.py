@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 MISSED_MESSAGES = 100  # of one channel; Discord's own limit for a call
 MISSED_FOR = timedelta(minutes=10)  # what is older is no longer a conversation
 HEARD_WITHIN = timedelta(days=1)  # channels that are looked at after a restart
+MAX_FETCHED = 10_000  # messages whose second telling is recognised here; the store knows all
 MAX_CHANNELS = 5000  # whose last message is remembered
 BACKFILLS_AT_ONCE = 4
 ATTEMPTS = 5  # of storing a message
@@ -53,6 +54,7 @@ class Hearing:
         self._addresses = Addresses(self._channel)
         self._intake = Intake(lambda id_: lambda: self._catch_up(id_))
         self._heard: OrderedDict[int, tuple[ChannelKey, int]] = OrderedDict()  # last message
+        self._fetched: OrderedDict[int, None] = OrderedDict()
         self._fetching = asyncio.Semaphore(BACKFILLS_AT_ONCE)
 
     async def remember(self) -> None:
@@ -80,7 +82,7 @@ class Hearing:
     def message(self, message: discord.Message) -> None:
         """Hand a message over."""
         if message.author.id != self.me.id:
-            self._intake.put(message.channel.id, lambda: self._hear(message))
+            self._intake.put(message.channel.id, lambda: self._hear_live(message))
 
     def edited(self, event: discord.RawMessageUpdateEvent) -> None:
         """Hand the new text over; an embed that was added later is no edit."""
@@ -104,10 +106,15 @@ class Hearing:
         """Return the address of a channel."""
         return await self._addresses.of(channel_id, guild_id, channel)
 
-    async def _hear(self, message: discord.Message, key: ChannelKey | None = None) -> None:
-        if key is None:
-            channel = message.channel
-            key = await self._addresses.of(channel.id, guild_id_of(message), channel)
+    async def _hear_live(self, message: discord.Message) -> None:
+        if message.id in self._fetched:
+            return  # it was fetched before Discord told it
+        channel = message.channel
+        await self._hear(
+            message, await self._addresses.of(channel.id, guild_id_of(message), channel)
+        )
+
+    async def _hear(self, message: discord.Message, key: ChannelKey) -> None:
         said = incoming(message, key, self.me)
         if said is None or not self._gate.admits(key, message.author.id, roles(message.author)):
             return
@@ -169,7 +176,10 @@ class Hearing:
             log.info("discord_backfill", messages=len(found))
         for message in sorted(found, key=lambda each: each.id):
             if message.author.id != self.me.id and snowflake_time(message.id) <= utcnow():
+                self._fetched[message.id] = None
                 await self._hear(message, key)
+        while len(self._fetched) > MAX_FETCHED:
+            self._fetched.popitem(last=False)
 
     async def _fetch(self, channel_id: int, after: int) -> list[discord.Message]:
         route = Route("GET", "/channels/{channel_id}/messages", channel_id=channel_id)

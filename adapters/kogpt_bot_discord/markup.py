@@ -11,15 +11,16 @@ from collections.abc import Callable
 
 MAX_LENGTH = 2000  # characters of one message, escapes among them
 
-# Where a character would mean something to Discord; each match is one character, or a link.
+# Where a character would mean something to Discord; each match is one character, or a link. A
+# link with a mark in it is none any more: Discord would show the escapes.
 _MEANING = re.compile(
-    r"(?P<link>(?:https?|steam)://[^\s<]+)"
+    r"(?P<link>(?:https?|steam)://(?:(?![\\*~`|<>@\[\]])\S)+(?=\s|\Z))"
     r"|[\\*_~`|<>@\[\]]"
+    r"|:(?=//)"
     r"|:(?=[\w+~-]+:)"  # :smile: would become a picture
     r"|(?m:^)(?P<lead>[^\S\n]*)(?P<item>[#-]|\d{1,9}\.)",  # titles and lists begin a line
     re.IGNORECASE,
 )
-_IN_LINK = re.compile(r"[\\*~`|<>@\[\]]")  # a link with one of these would show escapes
 _SURROGATES = re.compile("[\ud800-\udfff]")  # half a character: JSON cannot carry it
 _LOOK_ALIKES = str.maketrans(
     {
@@ -49,11 +50,8 @@ def _each(text: str, disarm: Callable[[str], str]) -> str:
     """Return `text` with every character that means something disarmed."""
 
     def replace(found: re.Match[str]) -> str:
-        if link := found["link"]:
-            if not _IN_LINK.search(link):
-                return link
-            scheme, _, rest = link.partition(":")
-            return scheme + disarm(":") + _each(rest, disarm)
+        if found["link"]:
+            return found[0]
         if item := found["item"]:
             return f"{found['lead']}{item[:-1]}{disarm(item[-1])}"
         return disarm(found[0])

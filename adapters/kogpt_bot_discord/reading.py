@@ -13,7 +13,7 @@ from kogpt_bot import Author, ChannelKey, Incoming
 
 _TOKEN = re.compile(
     r"<(?:@!?(?P<user>\d{15,21})|@&(?P<role>\d{15,21})|#(?P<channel>\d{15,21})"
-    r"|a?:(?P<emoji>\w{2,32}):\d{15,21}|/(?P<command>[^:<>\n]{1,100}):\d{15,21}"
+    r"|a?:(?P<emoji>\w{1,32}):\d{15,21}|/(?P<command>[^:<>\n]{1,100}):\d{15,21}"
     r"|t:(?P<time>-?\d{1,13})(?::[tTdDfFR])?)>"
 )
 MAX_EMBED = 300  # characters of what a link or another bot shows besides its text

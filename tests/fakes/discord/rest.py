@@ -153,6 +153,9 @@ class Rest:
                 return None
             case ("POST", "channels", channel, "threads"):
                 return await self._start_thread(channel, call.body)
+            case ("PUT", "channels", channel, "thread-members", _):
+                self._channel(channel)
+                return None
             case ("GET", "channels", channel, "messages"):
                 return self._history(channel, call.query)
             case ("POST", "channels", channel, "messages"):
@@ -281,14 +284,14 @@ class Rest:
         resource: JSON = {"type": body["type"]}
         if body["type"] == 4:
             _check_message(data)
-            resource["message"] = known["original"] = await self._respond(known, data)
+            message = await self._respond(known, data, ephemeral=known["ephemeral"])
+            resource["message"] = known["original"] = message
         if call.query.get("with_response") not in ("1", "true"):
             return None
         return {"interaction": {"id": id_, "type": known["type"]}, "resource": resource}
 
-    async def _respond(self, known: JSON, data: JSON) -> JSON:
+    async def _respond(self, known: JSON, data: JSON, *, ephemeral: bool) -> JSON:
         """Make a response's message; one that only its person sees is in no channel."""
-        ephemeral = known["ephemeral"] if "original" not in known else data.get("flags", 0) & 64
         channel = known["channel"]
         extra = {**self._extra(data), "webhook_id": self.world.application_id}
         if ephemeral or known["foreign"]:
@@ -309,14 +312,18 @@ class Rest:
     async def _follow_up(self, token: str, call: Call) -> JSON:
         known = self._interaction(token)
         _check_message(call.body, files=call.files)
-        return {**await self._respond(known, call.body), "files": sorted(call.files)}
+        private = bool(call.body.get("flags", 0) & 64)
+        message = await self._respond(known, call.body, ephemeral=private)
+        return {**message, "files": sorted(call.files)}
 
     async def _edit_response(self, token: str, id_: str, call: Call) -> JSON:
         known = self._interaction(token)
         _check_message(call.body, files=call.files)
         if id_ == "@original":
             if "original" not in known:
-                known["original"] = await self._respond(known, call.body)
+                known["original"] = await self._respond(
+                    known, call.body, ephemeral=known["ephemeral"]
+                )
             message = known["original"]
         else:
             message = known["shown"].get(id_)
