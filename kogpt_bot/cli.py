@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +42,10 @@ ModelOption = Annotated[
 RevisionOption = Annotated[str | None, typer.Option("--revision", help="The hub's revision.")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:0, ...")
+]
+QuantizationOption = Annotated[
+    Literal["none", "int8"] | None,
+    typer.Option("--quantization", "-q", help="int8: faster on a CPU, a little less exact."),
 ]
 
 
@@ -87,7 +91,11 @@ def _settings(path: Path | None) -> Settings:
 
 
 def _with_model(
-    settings: Settings, model: str | None, revision: str | None, device: str | None
+    settings: Settings,
+    model: str | None,
+    revision: str | None,
+    device: str | None,
+    quantization: Literal["none", "int8"] | None = None,
 ) -> Settings:
     chosen = settings.generation
     chosen = replace(
@@ -95,6 +103,7 @@ def _with_model(
         model=model or chosen.model,
         revision=revision if revision or model else chosen.revision,
         device=device or chosen.device,
+        quantization=quantization or chosen.quantization,
     )
     return replace(settings, generation=chosen)
 
@@ -178,13 +187,14 @@ def serve(
     revision: RevisionOption = None,
     device: DeviceOption = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    quantization: QuantizationOption = None,
 ) -> None:
     """Serve the model alone: an OpenAI-compatible API for this bot or any client."""
     from kogpt_bot.generation import serve as service
     from kogpt_bot.ops import logging as logs
     from kogpt_bot.secret import read_secret
 
-    settings = _with_model(_settings(config), model, revision, device)
+    settings = _with_model(_settings(config), model, revision, device, quantization)
     pipeline = logs.configure_from(settings)
     key = read_secret("--api-key", api_key_env, api_key_file)
     pipeline.learn([key] if key else [])
@@ -223,6 +233,7 @@ def _options(settings: Settings) -> ServiceOptions:
         chosen.dtype,
         chosen.threads,
         chosen.max_sequences,
+        chosen.quantization,
     )
 
 

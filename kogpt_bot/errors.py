@@ -19,6 +19,8 @@ KogptBotError
 ├── GenerationError             the generation service said no
 │   ├── GenerationUnavailable   retryable: not there, still loading, restarting
 │   ├── GenerationBusy          retryable after `seconds`
+│   ├── GenerationOutOfMemory   retryable: others hold the memory now
+│   ├── GenerationExpired       not retryable: its deadline has passed
 │   ├── GenerationInterrupted   retryable when nothing was shown yet: the stream broke
 │   └── GenerationRejected      not retryable: the request itself is wrong
 └── Refused                     tell the user: `text` is shown as it stands
@@ -124,6 +126,14 @@ class GenerationBusy(GenerationError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the generation service is busy, retry after {seconds:g} s")
         self.seconds = seconds
+
+
+class GenerationOutOfMemory(GenerationError):
+    """Memory does not suffice for this request beside the others; it may when tried again."""
+
+
+class GenerationExpired(GenerationError):
+    """The request's deadline has passed: nobody waits for the answer any more."""
 
 
 class GenerationInterrupted(GenerationError):

@@ -36,6 +36,7 @@ class GenerationSettings:
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
     max_sequences: Annotated[int, Interval(ge=1, le=1024)] = 16
+    quantization: Literal["none", "int8"] = "none"
     tokenizer: Name | None = None
 
 

@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 MAX_BODY_BYTES = 4 << 20
 MAX_SESSION_CHARS = 256
 MAX_PRIORITY = 100
+MAX_DEADLINE_S = 86_400.0
 
 B = TypeVar("B", bound=BaseModel)
 T = TypeVar("T")
@@ -248,7 +249,20 @@ def _caller(request: Request) -> Caller:
         priority = MAX_PRIORITY + 1
     if abs(priority) > MAX_PRIORITY:
         raise ApiError(400, f"x-priority: allowed: -{MAX_PRIORITY} to {MAX_PRIORITY}")
-    return Caller(session, priority)
+    return Caller(session, priority, _deadline(request))
+
+
+def _deadline(request: Request) -> float | None:
+    """Return after how many seconds nobody waits for the answer any more."""
+    if (given := request.headers.get("x-deadline-s")) is None:
+        return None
+    try:
+        deadline = float(given)
+    except ValueError:
+        deadline = 0.0
+    if not 0 < deadline <= MAX_DEADLINE_S:
+        raise ApiError(400, f"x-deadline-s: allowed: above 0, to {MAX_DEADLINE_S:g} seconds")
+    return deadline
 
 
 async def _read(request: Request, kind: type[B]) -> B:

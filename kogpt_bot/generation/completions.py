@@ -35,6 +35,7 @@ class Caller:
 
     session: str = ""
     priority: int = 0
+    deadline_s: float | None = None
 
 
 async def encode(engine: EnginePort, text: str) -> list[int]:
@@ -73,6 +74,8 @@ async def make_requests(
             echo=bool(asked.echo),
             channel=caller.session,
             priority=caller.priority,
+            cache_salt=asked.cache_salt or "",
+            deadline_s=caller.deadline_s,
         )
         for prompt in asked.prompts
         for prompt_ids in [await _prompt_ids(engine, prompt, min(wanted, 1))]

@@ -1,43 +1,46 @@
-"""The engine: one thread that steps the model, and async streams of chunks out of it.
-
-Each step: admit what fits, plan, run the model once over all of it, choose tokens, hand out text.
-"""
+"""The engine: one thread that steps the model, and async streams of chunks out of it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 import psutil
 import structlog
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from kogpt_bot.errors import GenerationError, GenerationRejected
 from kogpt_bot.generation.checkpoint import Progress
-from kogpt_bot.generation.job import EngineStats, Event, Job
-from kogpt_bot.generation.kv_cache import KVCachePool
+from kogpt_bot.generation.figures import EngineStats
+from kogpt_bot.generation.job import Event, Job
+from kogpt_bot.generation.kv_blocks import BLOCK, blocks_of
+from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.loading import Loaded, LoadOptions, ModelInfo, load
-from kogpt_bot.generation.model import Segment, SlotCache
-from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, TokenLogprob
-from kogpt_bot.generation.sampling import SamplingState, sample
-from kogpt_bot.generation.scheduler import Scheduler
-from kogpt_bot.generation.scheduler import Sequence as Running
-from kogpt_bot.generation.scoring import score
-from kogpt_bot.generation.text import StopBuffer, TextStream
+from kogpt_bot.generation.options import DEVICE_FAILED
+from kogpt_bot.generation.replies import Replies
+from kogpt_bot.generation.request import Chunk, GenerationRequest
+from kogpt_bot.generation.scheduler import BUSY_RETRY_S, Scheduler
+from kogpt_bot.generation.stepper import Stepper
 
 log = structlog.get_logger(__name__)
 
 CACHE_SHARE = 0.5  # of the free memory, at most, for keys and values
+HOST_SHARE = 0.25  # of the host's free memory, at most, for idle channels of a GPU
+BUSY_RETRY_CAP_S = 30.0
 
 
 class Engine:
-    """Serves one model. `load` it, `start` it, then `generate` from tasks of one event loop."""
+    """Serves one model. `load` it, `start` it, then `generate` from tasks of one event loop.
+
+    `die` ends the process when the device has failed for good: nothing but a new process helps.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,8 @@ class Engine:
         max_sequences: int = 16,
         step_tokens: int = 256,
         cache_tokens: int | None = None,
+        host_cache_tokens: int | None = None,
+        die: Callable[[int], object] = os._exit,
     ) -> None:
         self.info: ModelInfo = loaded.info
         self.tokenizer_json = loaded.tokenizer_json
@@ -53,17 +58,23 @@ class Engine:
         self._tokenizer = loaded.tokenizer
         self._plain = Tokenizer.from_str(loaded.tokenizer_json)
         self._plain.encode_special_tokens = True
-        capacity = cache_tokens or self._cache_capacity(max_sequences)
-        self._pool = KVCachePool(max(capacity, self.info.context_length))
-        self._caches: dict[int, SlotCache] = {}
-        self._scheduler = Scheduler(max_running=max_sequences, step_tokens=step_tokens)
-        self._lock = threading.Lock()  # over scheduler and jobs' `cancelled`
+        if cache_tokens is None:
+            cache_tokens = self._cache_capacity(max_sequences)
+        if host_cache_tokens is None:
+            host_cache_tokens = self._host_capacity()
+        # One sequence of the model's whole context always fits, with a block for its beginning.
+        blocks = max(cache_tokens // BLOCK, blocks_of(self.info.context_length) + 1)
+        cache = KVCache(blocks, host_cache_tokens // BLOCK)
+        scheduler = Scheduler(max_running=max_sequences, step_tokens=step_tokens)
+        self._replies = Replies(self._tokenizer, self.info.eos_token_id)
+        self._stepper = Stepper(self._model, cache, scheduler, self._replies, self._tell)
+        self._scheduler = scheduler
         self._work = threading.Event()
         self._closing = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._steps = self._prefilled = self._reused = self._generated = 0
         self._last_step = time.monotonic()
+        self._die = die
 
     @classmethod
     def load(
@@ -75,8 +86,7 @@ class Engine:
         progress: Progress | None = None,
     ) -> Engine:
         """Load a model and return an engine for it; ModelError when it cannot be loaded."""
-        threads = options.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(options.threads or default_threads())
         return cls(load(options, progress), max_sequences=max_sequences, step_tokens=step_tokens)
 
     def _cache_capacity(self, max_sequences: int) -> int:
@@ -88,17 +98,20 @@ class Engine:
         fitting = int(free * CACHE_SHARE) // self._model.cache_bytes_per_token
         return min(fitting, 4 * max_sequences * self.info.context_length)
 
+    def _host_capacity(self) -> int:
+        """Return the tokens that may lie in host memory: none where that is the device's own."""
+        if self._model.devices[0].type != "cuda":
+            return 0
+        free = psutil.virtual_memory().available
+        return int(free * HOST_SHARE) // self._model.cache_bytes_per_token
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, in which nothing is special."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens left out."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
-
-    def token(self, token_id: int) -> str:
-        """Return the text of one token, special ones included; U+FFFD for part of a character."""
-        return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
+        return self._replies.decode(ids)
 
     async def start(self) -> None:
         """Start the thread that steps the model."""
@@ -115,29 +128,55 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Return what the engine does."""
-        with self._lock:
+        counters, cache, now = self._stepper.counters, self._stepper.cache, time.monotonic()
+        with self._stepper.lock:
             return EngineStats(
                 running=len(self._scheduler.running),
                 waiting=self._scheduler.waiting,
-                cache_tokens=self._pool.active_tokens + self._pool.idle_tokens,
-                cache_capacity=self._pool.capacity,
-                steps=self._steps,
-                prefilled=self._prefilled,
-                reused=self._reused,
-                generated=self._generated,
+                cache_tokens=(cache.blocks - cache.free) * BLOCK,
+                cache_capacity=cache.blocks * BLOCK,
+                steps=counters.steps,
+                step_seconds=counters.step_seconds,
+                prefilled=counters.prefilled,
+                reused=counters.reused,
+                generated=counters.generated,
+                prefill_rate=counters.prefill_rate.per_second(now),
+                decode_rate=counters.decode_rate.per_second(now),
+                blocks=cache.blocks,
+                blocks_used=cache.used,
+                blocks_idle=cache.idle,
+                blocks_shared=cache.shared,
+                host_blocks=cache.host_blocks,
+                host_blocks_used=cache.host_used,
+                evictions=cache.counts.evictions,
+                moved_out=cache.counts.moved_out,
+                moved_in=cache.counts.moved_in,
+                failed=counters.failed,
+                expired=counters.expired,
+                memory=psutil.Process().memory_info().rss,
+                device_memory=self._device_memory(),
+                batch_size=counters.batch_size.snapshot(),
+                queue_wait=counters.queue_wait.snapshot(),
+                first_token=counters.first_token.snapshot(),
+                token_gap=counters.token_gap.snapshot(),
                 last_step=self._last_step,
             )
+
+    def _device_memory(self) -> int:
+        devices = {each for each in self._model.devices if each.type == "cuda"}
+        return sum(torch.cuda.memory_reserved(each) for each in devices)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Stream the continuation of a prompt; the last chunk has the finish reason.
 
         Closing the generator, or cancelling its task, cancels the request. Raises
         GenerationRejected for a request that this model cannot serve, GenerationBusy when too
-        many wait, GenerationError when its computation fails.
+        many wait, GenerationExpired when its deadline passes, GenerationError when its
+        computation fails.
         """
         job = self._job(request)
-        with self._lock:
-            self._scheduler.add(job)
+        with self._stepper.lock:
+            self._scheduler.add(job, self._retry_s())
         self._work.set()
         try:
             while True:
@@ -148,9 +187,9 @@ class Engine:
                 if event.finish_reason is not None:
                     return
         finally:
-            with self._lock:
+            with self._stepper.lock:
                 job.cancelled = True
-                if job not in self._scheduler.running:
+                if job.lease is None:
                     self._scheduler.remove(job)
             self._work.set()
 
@@ -172,12 +211,15 @@ class Engine:
             max_tokens=min(request.max_tokens, context - length),
             params=replace(request.params, seed=seed),
         )
-        return Job(
-            request,
-            sampling=SamplingState(request.params, self.info.vocab_size, request.prompt_ids),
-            text=TextStream(self._tokenizer),
-            stops=StopBuffer(request.stop, include=request.include_stop),
-        )
+        return Job.make(request, time.monotonic(), self.info.vocab_size, self._tokenizer)
+
+    def _retry_s(self) -> float:
+        """Return when a place in the queue should be free, by what the queue moved lately."""
+        begun = sum(count for _, count in self._stepper.counters.queue_wait.snapshot().buckets[-1:])
+        busy = self._stepper.counters.step_seconds
+        if not begun or not busy:
+            return BUSY_RETRY_S
+        return min(max(BUSY_RETRY_S, busy / begun), BUSY_RETRY_CAP_S)
 
     # --- the thread -----------------------------------------------------------------------------
 
@@ -185,197 +227,40 @@ class Engine:
         while not self._closing:
             self._work.clear()
             try:
-                busy = self._step()
+                busy = self._stepper.step()
+            except torch.AcceleratorError as error:
+                self._end_process(error)
+                break
             except Exception:
                 log.exception("engine_loop_failed")
+                self._stepper.fail_all(GenerationError("the engine met an error of its own"))
                 busy = False
             self._last_step = time.monotonic()
             if not busy:
                 self._work.wait()
-        with self._lock:
-            for job in list(self._scheduler.running):
-                self._finish(job, GenerationError("the engine was closed"))
+        self._stepper.fail_all(GenerationError("the engine was closed"))
 
-    def _step(self) -> bool:
-        """Run one step; returns whether there is more to do."""
-        with self._lock:
-            for job in [j for j in self._scheduler.running if j.cancelled]:
-                self._end(job, keep=True)
-            admitted = self._scheduler.admit(self._can_run)
-            for job in admitted:
-                self._begin(job)
-            self._free_dropped()
-            plan = self._scheduler.plan()
-        if not plan:
-            return bool(self._scheduler.waiting)
-        try:
-            self._advance(plan)
-        except Exception as error:  # whatever it was, only these requests fail
-            log.exception("step_failed", requests=len(plan))
-            if isinstance(error, torch.OutOfMemoryError):
-                self._pool.drop_idle()
-            with self._lock:
-                for job, _ in plan:
-                    self._finish(job, GenerationError(f"the computation failed: {error}"))
-        return True
+    def _end_process(self, error: Exception) -> None:
+        """End with a status that the supervisor knows: no step can succeed on this device."""
+        reason = str(error).splitlines()[0]
+        log.critical("device_failed", why=reason)
+        print(f"error: the device failed: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+        self._die(DEVICE_FAILED)
 
-    def _can_run(self, job: Running) -> bool:
-        if job.cancelled:
-            return True  # it is admitted and ended in the next step
-        return self._pool.can_reserve(job.reserve)
+    def _tell(self, events: Sequence[tuple[Job, Event]]) -> None:
+        """Hand events to their streams, on the loop that they run on."""
 
-    def _begin(self, job: Running) -> None:
-        """Reserve room and take over what another sequence has computed of the same beginning."""
-        prompt = job.request.prompt_ids
-        found = None if job.scores_prompt else self._pool.donor(prompt)
-        donor = self._caches.get(found[0].id) if found else None
-        if found:
-            self._pool.touch(found[0])
-        slot = self._pool.reserve(job.request.channel, job.reserve)
-        cache = self._model.new_cache(slot.capacity)
-        if found and donor is not None:
-            cache.copy_from(donor, found[1])
-            job.computed = found[1]
-            slot.tokens = list(prompt[: found[1]])
-            self._reused += found[1]
-        job.slot = slot
-        self._caches[slot.id] = cache
+        def deliver() -> None:
+            for job, event in events:
+                job.events.put_nowait(event)
 
-    def _free_dropped(self) -> None:
-        for slot_id in self._pool.dropped:
-            self._caches.pop(slot_id, None)
-        self._pool.dropped.clear()
-
-    def _advance(self, plan: Sequence[tuple[Running, int]]) -> None:
-        tokens: list[int] = []
-        positions: list[int] = []
-        segments: list[Segment] = []
-        for job, count in plan:
-            begin, end = job.computed, job.computed + count
-            want = count if job.scores_prompt else int(end == len(job.tokens))
-            segments.append(Segment(self._cache(job), len(tokens), count, begin, want))
-            tokens += job.tokens[begin:end]
-            positions += range(begin, end)
-        logits = self._model.forward(torch.tensor(tokens), torch.tensor(positions), segments)
-        self._steps += 1
-        rows: list[tuple[Job, Tensor]] = []
-        at = 0
-        for (job, count), segment in zip(plan, segments, strict=True):
-            own = logits[at : at + segment.want]
-            at += segment.want
-            if isinstance(job, Job):
-                self._computed(job, count, own)
-                if segment.want and job.computed == len(job.tokens):
-                    rows.append((job, own[-1]))
-        self._choose(rows)
-
-    def _cache(self, job: Running) -> SlotCache:
-        if job.slot is None:
-            raise GenerationError("the sequence has no room in the cache")
-        return self._caches[job.slot.id]
-
-    def _computed(self, job: Job, count: int, logits: Tensor) -> None:
-        """Take note of tokens that are in the cache now, and score the prompt where asked."""
-        begin = job.computed
-        job.computed += count
-        if job.slot is not None:
-            job.slot.tokens.extend(job.tokens[begin : job.computed])
-        if begin < job.prompt_length:
-            self._prefilled += count
-        if not job.scores_prompt or begin >= job.prompt_length:
-            return
-        if begin == 0:
-            # Nothing stands before the first token: it has no probability.
-            text = self.token(job.tokens[0])
-            job.prompt_logprobs.append(TokenLogprob(job.tokens[0], text, None))
-            job.shown = len(text)
-        for row in range(count):
-            following = begin + row + 1
-            if following < job.prompt_length:
-                scored = self._score(job, logits[row], job.tokens[following])
-                job.prompt_logprobs.append(scored)
-                job.shown += len(scored.token)
-
-    def _choose(self, rows: Sequence[tuple[Job, Tensor]]) -> None:
-        sane: list[tuple[Job, Tensor]] = []
-        for job, logits in rows:
-            if job.generated == 0 and job.request.echo:
-                self._echo(job)
-            if job.request.max_tokens == 0:
-                self._finish(job, FinishReason.LENGTH)
-            elif not bool(torch.isfinite(logits).all()):
-                self._finish(job, GenerationError("the model gave NaN or infinite logits"))
-            else:
-                sane.append((job, logits))
-        if not sane:
-            return
-        stacked = torch.stack([logits for _, logits in sane])
-        states = [job.sampling for job, _ in sane if job.sampling is not None]
-        chosen = sample(stacked, states, [job.tokens for job, _ in sane])
-        for (job, logits), token in zip(sane, chosen, strict=True):
-            self._emit(job, token, logits)
-        self._generated += len(sane)
-
-    def _echo(self, job: Job) -> None:
-        text = self.decode(job.request.prompt_ids)
-        self._tell(job, Chunk(text, job.request.prompt_ids, tuple(job.prompt_logprobs)))
-        job.shown = len(text)
-
-    def _emit(self, job: Job, token: int, logits: Tensor) -> None:
-        """Append the token to its sequence and hand out what became certain."""
-        if job.text is None or job.stops is None or job.sampling is None:
-            return
-        job.tokens.append(token)
-        job.sampling.add(token)
-        ended = token == self.info.eos_token_id and not job.request.ignore_eos
-        scores: tuple[TokenLogprob, ...] = ()
-        if job.request.logprobs is not None:
-            scores = (self._score(job, logits, token),)
-        text = "" if ended else job.text.push(token)
-        job.shown += len(text)
-        certain = job.stops.push(text)
-        reason = None
-        if ended or job.stops.stopped:
-            reason = FinishReason.STOP
-        elif job.generated >= job.request.max_tokens:
-            reason = FinishReason.LENGTH
-        self._tell(job, Chunk(certain, (token,), scores))
-        if reason is not None:
-            self._finish(job, reason)
-
-    def _finish(self, job: Running, how: FinishReason | GenerationError) -> None:
-        """End a sequence and say so to its stream."""
-        if isinstance(job, Job):
-            if isinstance(how, GenerationError):
-                self._tell(job, how)
-            else:
-                rest = ""
-                if job.stops is not None and job.text is not None and not job.stops.stopped:
-                    rest = job.stops.push(job.text.finish())
-                    rest += job.stops.finish()
-                if job.stops is not None and job.stops.stopped:
-                    how = FinishReason.STOP
-                self._tell(job, self._last(job, rest, how))
-        self._end(job, keep=not isinstance(how, GenerationError))
-
-    def _last(self, job: Job, text: str, reason: FinishReason) -> Chunk:
-        return Chunk(
-            text,
-            finish_reason=reason,
-            prompt_tokens=job.prompt_length,
-            completion_tokens=job.generated,
-            seed=job.request.params.seed,
-        )
-
-    def _end(self, job: Running, *, keep: bool) -> None:
-        self._scheduler.remove(job)
-        if job.slot is not None:
-            self._pool.release(job.slot, keep=keep)
-            job.slot = None
-
-    def _tell(self, job: Job, event: Event) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(job.events.put_nowait, event)
+            self._loop.call_soon_threadsafe(deliver)
 
-    def _score(self, job: Job, logits: Tensor, token: int) -> TokenLogprob:
-        return score(logits, token, job.request.logprobs or 0, self.token, job.shown)
+
+def default_threads() -> int:
+    """Return the cores that this process may use, less one for the daemon where there are two."""
+    cores = psutil.cpu_count(logical=False) or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return max(1, cores - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from kogpt_bot.generation.figures import EngineStats
 from kogpt_bot.generation.request import Chunk, GenerationRequest
 
 
@@ -47,55 +48,6 @@ class InfoPort(Protocol):
         ...
 
 
-class StatsPort(Protocol):
-    """What an engine does now and did since it was started."""
-
-    @property
-    def running(self) -> int:
-        """Requests that are being answered."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait."""
-        ...
-
-    @property
-    def cache_tokens(self) -> int:
-        """Tokens in the KV cache."""
-        ...
-
-    @property
-    def cache_capacity(self) -> int:
-        """Tokens that the KV cache can hold."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Steps since the start."""
-        ...
-
-    @property
-    def prefilled(self) -> int:
-        """Prompt tokens that were computed."""
-        ...
-
-    @property
-    def reused(self) -> int:
-        """Prompt tokens that the KV cache had."""
-        ...
-
-    @property
-    def generated(self) -> int:
-        """Tokens that were generated."""
-        ...
-
-    @property
-    def last_step(self) -> float:
-        """The monotonic time at which the last step ended."""
-        ...
-
-
 class EnginePort(Protocol):
     """An engine that was started."""
 
@@ -121,7 +73,7 @@ class EnginePort(Protocol):
         """Stream a continuation; raises GenerationError and nothing else."""
         ...
 
-    def stats(self) -> StatsPort:
+    def stats(self) -> EngineStats:
         """Return what the engine does."""
         ...
 

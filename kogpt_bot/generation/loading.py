@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import structlog
 import torch
 from tokenizers import Tokenizer
@@ -16,7 +15,6 @@ from torch import Tensor
 from kogpt_bot.errors import ModelError
 from kogpt_bot.generation.checkpoint import (
     KOGPT,
-    KOGPT_MEMORY,
     Progress,
     find_folder,
     open_weights,
@@ -24,19 +22,18 @@ from kogpt_bot.generation.checkpoint import (
     weight_files,
 )
 from kogpt_bot.generation.model import GPTJ, Layer, Shape, Weights
+from kogpt_bot.generation.options import ServiceOptions
+from kogpt_bot.generation.placement import (
+    choose_device,
+    choose_dtype,
+    choose_quantization,
+    place,
+)
 
 log = structlog.get_logger(__name__)
 
-GIB = 1 << 30
-SMALL_BYTES = GIB  # a model under this in float32 is computed in float32 on a CPU
 CHUNK_BYTES = 16 << 20  # of a tensor copied at once: what is mapped beside the weights
-CACHE_RESERVE = 0.05  # of the weights: what must be left for a first conversation
 SPECIAL_TOKENS = ("[BOS]", "[EOS]", "[UNK]", "[PAD]", "[MASK]")  # KoGPT's
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
 # Buffers that older checkpoints hold and that are computed here.
 IGNORED = (".attn.bias", ".attn.masked_bias", ".attn.embed_positions")
 
@@ -50,6 +47,19 @@ class LoadOptions:
     device: str = "auto"  # auto, cpu, cuda, cuda:N
     dtype: str = "auto"  # auto, float32, float16, bfloat16
     threads: int | None = None
+    quantization: str = "none"  # none, int8
+
+    @classmethod
+    def of(cls, chosen: ServiceOptions) -> LoadOptions:
+        """Return what a service was told, as far as it is about loading."""
+        return cls(
+            chosen.model,
+            chosen.revision,
+            chosen.device,
+            chosen.dtype,
+            chosen.threads,
+            chosen.quantization,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class ModelInfo:
     dtype: str
     device: str
     parameters: int
+    quantization: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,7 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
     tokenizer = read_tokenizer(folder, options.model, shape)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, shape, device)
+    quantization = choose_quantization(options.quantization, device)
     placement = place(shape, dtype, device, options.model)
     weights = read_weights(files, shape, dtype, placement, report)
     info = ModelInfo(
@@ -98,8 +110,10 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
         dtype=str(dtype).removeprefix("torch."),
         device=str(device),
         parameters=shape.parameters,
+        quantization=quantization,
     )
-    return Loaded(GPTJ(shape, weights), tokenizer, tokenizer.to_str(), info)
+    report("layout", 0.0)
+    return Loaded(GPTJ(shape, weights, quantization), tokenizer, tokenizer.to_str(), info)
 
 
 def read_config(folder: Path) -> dict[str, object]:
@@ -183,105 +197,6 @@ def _eos(folder: Path, tokenizer: Tokenizer, config: dict[str, object]) -> int |
     return configured if isinstance(configured, int) else None
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Return the device; ModelError for one that is not there."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = wanted.partition(":")
-    if kind == "cpu" and not number:
-        return torch.device("cpu")
-    if kind != "cuda" or (number and not number.isdecimal()):
-        raise ModelError(f"device {wanted!r}: allowed: auto, cpu, cuda, cuda:N")
-    count = torch.cuda.device_count()
-    if int(number or 0) >= count:
-        have = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
-        raise ModelError(f"device {wanted!r}: this machine has {have}; allowed: auto, cpu")
-    return torch.device("cuda", int(number or 0))
-
-
-def choose_dtype(
-    wanted: str, config: dict[str, object], shape: Shape, device: torch.device
-) -> torch.dtype:
-    """Return the precision to compute in: a GPU takes the checkpoint's, a CPU what it does well."""
-    if wanted != "auto" and wanted not in DTYPES:
-        raise ModelError(f"dtype {wanted!r}: allowed: auto, {', '.join(DTYPES)}")
-    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    dtype = DTYPES.get(stored if wanted == "auto" else wanted, torch.float32)
-    if device.type == "cpu":
-        small = shape.parameters * 4 < SMALL_BYTES
-        if wanted == "auto" and dtype is not torch.float32:
-            dtype = torch.float32 if small or not _native_bfloat16() else torch.bfloat16
-        elif dtype is torch.float16:
-            dtype = torch.bfloat16 if _native_bfloat16() else torch.float32
-            log.warning("float16_on_cpu", computed_in=str(dtype), why="CPUs compute it slowly")
-    elif dtype is torch.bfloat16 and torch.cuda.get_device_capability(device) < (8, 0):
-        log.warning("bfloat16_on_old_gpu", computed_in="torch.float16", needs="capability 8.0")
-        dtype = torch.float16
-    return dtype
-
-
-def _native_bfloat16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def place(shape: Shape, dtype: torch.dtype, device: torch.device, model: str) -> list[torch.device]:
-    """Return the device of each layer; the last one's holds the head. ModelError if none fits."""
-    needed = int(shape.parameters * dtype.itemsize * (1 + CACHE_RESERVE))
-    if device.type == "cpu":
-        free = psutil.virtual_memory().available
-    else:
-        free = torch.cuda.mem_get_info(device)[0]
-        if needed > free and torch.cuda.device_count() > 1:
-            return _spread(shape, dtype)
-    if needed > free:
-        half = shape.parameters * 2 * (1 + CACHE_RESERVE)
-        fits = (
-            "float16 or bfloat16 would fit"
-            if half <= free and dtype.itemsize == 4
-            else ("a smaller model, or a machine with more memory, would fit")
-        )
-        extra = f" ({KOGPT_MEMORY})" if model == KOGPT else ""
-        raise ModelError(
-            f"model {model!r} needs {needed / GIB:.1f} GiB in {str(dtype).removeprefix('torch.')} "
-            f"on {device}, {free / GIB:.1f} GiB are free; {fits}{extra}"
-        )
-    return [device] * shape.layers
-
-
-def _spread(shape: Shape, dtype: torch.dtype) -> list[torch.device]:
-    """Spread the layers over every GPU by accelerate's device map."""
-    from accelerate import infer_auto_device_map, init_empty_weights
-    from transformers import GPTJConfig, GPTJForCausalLM
-
-    config = GPTJConfig(
-        vocab_size=shape.vocabulary,
-        n_positions=shape.context,
-        n_embd=shape.width,
-        n_layer=shape.layers,
-        n_head=shape.heads,
-        rotary_dim=shape.rotary,
-        n_inner=shape.inner,
-    )
-    with init_empty_weights():
-        skeleton = GPTJForCausalLM(config)
-    memory = {
-        n: int(torch.cuda.mem_get_info(n)[0] * (1 - CACHE_RESERVE))
-        for n in range(torch.cuda.device_count())
-    }
-    devices = infer_auto_device_map(
-        skeleton, memory, no_split_module_classes=["GPTJBlock"], dtype=dtype
-    )
-    placed = [devices.get(f"transformer.h.{n}", devices.get("")) for n in range(shape.layers)]
-    if any(not isinstance(each, int) for each in placed):
-        total = sum(memory.values()) / GIB
-        raise ModelError(
-            f"the model does not fit on {len(memory)} GPUs with {total:.1f} GiB free in all; "
-            f"use fewer bits or more memory ({KOGPT_MEMORY})"
-        )
-    log.info("spread_over_gpus", layers=placed)
-    return [torch.device("cuda", int(str(each))) for each in placed]
-
-
 def read_weights(
     files: list[Path],
     shape: Shape,
@@ -348,7 +263,7 @@ def empty_weights(shape: Shape, dtype: torch.dtype, placement: list[torch.device
             norm_weight=empty(width, on=on),
             norm_bias=empty(width, on=on),
             w_in=empty(3 * width + inner, width, on=on),
-            b_in=empty(inner, on=on),
+            b_in=torch.zeros(3 * width + inner, dtype=dtype, device=on),
             w_out=empty(width, width + inner, on=on),
             b_out=empty(width, on=on),
         )
@@ -384,6 +299,6 @@ def tensor_places(weights: Weights, shape: Shape) -> Iterator[tuple[str, Tensor]
             yield f"{name}.attn.{part}_proj.weight", layer.w_in[index * width : (index + 1) * width]
         yield f"{name}.attn.out_proj.weight", layer.w_out[:, :width]
         yield f"{name}.mlp.fc_in.weight", layer.w_in[3 * width :]
-        yield f"{name}.mlp.fc_in.bias", layer.b_in
+        yield f"{name}.mlp.fc_in.bias", layer.b_in[3 * width :]
         yield f"{name}.mlp.fc_out.weight", layer.w_out[:, width:]
         yield f"{name}.mlp.fc_out.bias", layer.b_out

@@ -14,6 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kogpt_bot.generation import attention
+from kogpt_bot.generation.attention import Segment
+from kogpt_bot.generation.kv_store import KVStore
+from kogpt_bot.generation.linear import Linear, Quantization, choose, prepare
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -50,7 +55,7 @@ class Layer:
     norm_weight: Tensor
     norm_bias: Tensor
     w_in: Tensor
-    b_in: Tensor  # [inner], of fc_in; q, k and v have none
+    b_in: Tensor  # [3 width + inner]; q, k and v have none: zeros
     w_out: Tensor
     b_out: Tensor  # [width], of fc_out
 
@@ -67,50 +72,54 @@ class Weights:
     head_bias: Tensor  # [vocabulary]
 
 
-class SlotCache:
-    """Keys and values of one sequence: each [layers, heads, capacity, head]."""
-
-    def __init__(
-        self, shape: Shape, capacity: int, dtype: torch.dtype, devices: Sequence[torch.device]
-    ) -> None:
-        size = (shape.heads, capacity, shape.head)
-        self.keys = [torch.empty(size, dtype=dtype, device=device) for device in devices]
-        self.values = [torch.empty(size, dtype=dtype, device=device) for device in devices]
-
-    def copy_from(self, other: SlotCache, tokens: int) -> None:
-        """Take over the first `tokens` tokens of another sequence."""
-        for mine, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
-            mine[:, :tokens].copy_(theirs[:, :tokens])
-
-
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """The tokens of one sequence in a step: rows [row, row + length) of the flat batch, which
-    stand at [start, start + length) of the sequence. `want` rows at its end need logits."""
+class Block:
+    """What a layer computes with: its norm, and its two products."""
 
-    cache: SlotCache
-    row: int
-    length: int
-    start: int
-    want: int
+    norm_weight: Tensor
+    norm_bias: Tensor
+    into: Linear
+    out: Linear
+    device: torch.device
 
 
 class GPTJ:
-    """The model: flat batches of tokens in, logits out."""
+    """The model: flat batches of tokens in, logits out. It takes the weights over."""
 
-    def __init__(self, shape: Shape, weights: Weights) -> None:
+    def __init__(
+        self, shape: Shape, weights: Weights, quantization: Quantization = Quantization.NONE
+    ) -> None:
         self.shape = shape
-        self.weights = weights
-        self.dtype = weights.embedding.dtype
         self.devices = [layer.w_in.device for layer in weights.layers]
+        stored = weights.embedding.dtype
+        self.kind = choose(stored, self.devices[-1], quantization)
+        linear = prepare(self.kind, stored)
+        # fbgemm multiplies with float32 rows, whatever the weights are held in.
+        self.dtype = torch.float32 if self.kind in ("half", "int8") else stored
+        self._embedding = weights.embedding
+        self._blocks: list[Block] = []
+        for index, layer in enumerate(weights.layers):
+            self._blocks.append(
+                Block(
+                    layer.norm_weight.to(self.dtype),
+                    layer.norm_bias.to(self.dtype),
+                    linear(layer.w_in, layer.b_in),
+                    linear(layer.w_out, layer.b_out),
+                    self.devices[index],
+                )
+            )
+            layer.w_in = layer.w_out = layer.b_in  # laid out anew: the original goes
+        self._norm = (weights.norm_weight.to(self.dtype), weights.norm_bias.to(self.dtype))
+        self._head = linear(weights.head, weights.head_bias)
         frequencies = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
         angles = torch.outer(torch.arange(shape.context).float(), frequencies)
-        tables = torch.stack([angles.cos(), angles.sin()])  # [2, context, rotary / 2]
-        self._rotary = {device: tables.to(device, self.dtype) for device in set(self.devices)}
+        turns = torch.polar(torch.ones_like(angles), angles)  # [context, rotary / 2], complex
+        self._turns = {device: turns.to(device) for device in set(self.devices)}
 
-    def new_cache(self, capacity: int) -> SlotCache:
-        """Return room for the keys and values of `capacity` tokens."""
-        return SlotCache(self.shape, capacity, self.dtype, self.devices)
+    def new_store(self, blocks: int, host_blocks: int = 0) -> KVStore:
+        """Return room for the keys and values of so many blocks."""
+        shape = self.shape
+        return KVStore(shape.heads, shape.head, blocks, self.dtype, self.devices, host_blocks)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -118,75 +127,65 @@ class GPTJ:
         return 2 * self.shape.layers * self.shape.width * self.dtype.itemsize
 
     @torch.inference_mode()
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Sequence[Segment]) -> Tensor:
+    def forward(
+        self,
+        store: KVStore,
+        tokens: Tensor,
+        positions: Tensor,
+        slots: Tensor,
+        segments: Sequence[Segment],
+    ) -> Tensor:
         """Run one step and return the logits [wanted rows, vocabulary] in float32.
 
-        `tokens` and `positions` are flat [n], on the CPU; the keys and values of all of them are
-        written to the caches.
+        `tokens`, `positions` and `slots` (where in the store the keys and values of each are
+        written) are flat [n], on the CPU. Segments are in the order of their rows.
         """
-        weights = self.weights
-        hidden = F.embedding(tokens.to(weights.embedding.device), weights.embedding)
-        for index, layer in enumerate(weights.layers):
-            hidden = self._block(index, layer, hidden, positions, segments)
+        hidden = F.embedding(tokens.to(self._embedding.device), self._embedding).to(self.dtype)
+        device, made, turns = None, attention.Plan(), hidden
+        for block, cache in zip(self._blocks, store.layers, strict=True):
+            if block.device != device:  # the first, or the first of another GPU
+                device = block.device
+                hidden, slots = hidden.to(device), slots.to(device)
+                turns = self._turns[device][positions.to(device)][:, None, None]
+                made = attention.plan(segments, self.dtype, device)
+            hidden = self._layer(block, cache, hidden, turns, slots, made)
         rows = torch.cat(
             [torch.arange(s.row + s.length - s.want, s.row + s.length) for s in segments]
         )
-        wanted = hidden.to(weights.norm_weight.device)[rows.to(weights.norm_weight.device)]
-        wanted = F.layer_norm(
-            wanted, (self.shape.width,), weights.norm_weight, weights.norm_bias, self.shape.epsilon
-        )
-        return F.linear(wanted, weights.head, weights.head_bias).float()
+        wanted = hidden[rows.to(hidden.device)]
+        wanted = F.layer_norm(wanted, (self.shape.width,), *self._norm, self.shape.epsilon)
+        return self._head(wanted).float()
 
-    def _block(
+    def _layer(
         self,
-        index: int,
-        layer: Layer,
+        block: Block,
+        cache: Tensor,
         hidden: Tensor,
-        positions: Tensor,
-        segments: Sequence[Segment],
+        turns: Tensor,
+        slots: Tensor,
+        made: attention.Plan,
     ) -> Tensor:
-        shape, device = self.shape, layer.w_in.device
-        hidden = hidden.to(device)
-        normed = F.layer_norm(
-            hidden, (shape.width,), layer.norm_weight, layer.norm_bias, shape.epsilon
-        )
-        joined = F.linear(normed, layer.w_in)
-        qkv, inner = torch.split(joined, [3 * shape.width, shape.inner], dim=-1)
-        q, k, v = qkv.view(-1, 3, shape.heads, shape.head).unbind(1)  # each [n, heads, head]
-        cos, sin = self._rotary[device][:, positions.to(device)].unsqueeze(2)
-        self._rotate(q, cos, sin)
-        self._rotate(k, cos, sin)
-        attended = torch.empty_like(q)
-        for segment in segments:
-            self._attend(index, segment, q, k, v, attended)
-        active = F.gelu(inner + layer.b_in, approximate="tanh")
-        both = torch.cat([attended.view(-1, shape.width), active], dim=-1)
-        return hidden + F.linear(both, layer.w_out, layer.b_out)
-
-    def _rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> None:
-        """Rotate neighbouring pairs of the leading dimensions, in place (GPT-J's way)."""
-        pairs = x[..., : self.shape.rotary].view(*x.shape[:-1], -1, 2)
-        even, odd = pairs[..., 0], pairs[..., 1]
-        rotated = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
-        x[..., : self.shape.rotary] = rotated.flatten(-2)
+        shape, rows, width = self.shape, len(hidden), self.shape.width
+        normed = F.layer_norm(hidden, (width,), block.norm_weight, block.norm_bias, shape.epsilon)
+        joined = block.into(normed)
+        heads = joined[:, : 3 * width].view(rows, 3, shape.heads, shape.head)
+        self._rotate(heads[:, :2, :, : shape.rotary], turns)
+        cache.index_copy_(2, slots, heads[:, 1:].permute(1, 2, 0, 3))
+        both = joined.new_empty(rows, width + shape.inner)
+        attended = both[:, :width].view(rows, shape.heads, shape.head)
+        attention.attend(cache, heads[:, 0], attended, made)
+        both[:, width:] = F.gelu(joined[:, 3 * width :], approximate="tanh")
+        return hidden + block.out(both)
 
     @staticmethod
-    def _attend(index: int, segment: Segment, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
-        """Write the segment's keys and values, and let its queries look at all before them."""
-        rows = slice(segment.row, segment.row + segment.length)
-        end = segment.start + segment.length
-        keys, values = segment.cache.keys[index], segment.cache.values[index]
-        keys[:, segment.start : end] = k[rows].transpose(0, 1)
-        values[:, segment.start : end] = v[rows].transpose(0, 1)
-        mask = None
-        if segment.length > 1 and segment.start:
-            mask = torch.ones(segment.length, end, dtype=torch.bool, device=q.device)
-            mask = mask.tril(diagonal=segment.start)
-        attended = F.scaled_dot_product_attention(
-            q[rows].transpose(0, 1).unsqueeze(0),
-            keys[:, :end].unsqueeze(0),
-            values[:, :end].unsqueeze(0),
-            attn_mask=mask,
-            is_causal=segment.length > 1 and not segment.start,
-        )
-        out[rows] = attended[0].transpose(0, 1)
+    def _rotate(part: Tensor, turns: Tensor) -> None:
+        """Rotate neighbouring pairs of the leading dimensions, in place (GPT-J's way).
+
+        `part` [rows, 2 (q, k), heads, rotary]; in half precision the product is float32's.
+        """
+        pairs = part.view(*part.shape[:-1], -1, 2)
+        if part.dtype is torch.float32:
+            torch.view_as_complex(pairs).mul_(turns)
+        else:
+            turned = torch.view_as_complex(pairs.float()).mul_(turns)
+            pairs.copy_(torch.view_as_real(turned))

@@ -19,6 +19,7 @@ class ServiceOptions:
     dtype: str = "auto"
     threads: int | None = None
     max_sequences: int = 16
+    quantization: str = "none"
 
     def to_json(self) -> str:
         """Return the options as JSON."""

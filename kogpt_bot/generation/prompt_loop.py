@@ -23,9 +23,7 @@ def run(options: ServiceOptions) -> None:
     from kogpt_bot.generation.loading import LoadOptions
     from kogpt_bot.generation.serve import progress_bar
 
-    chosen = LoadOptions(
-        options.model, options.revision, options.device, options.dtype, options.threads
-    )
+    chosen = LoadOptions.of(options)
     with progress_bar() as report:
         engine = Engine.load(chosen, progress=report)
     # The questions are asked outside of the event loop, so that Ctrl-C ends them at once.

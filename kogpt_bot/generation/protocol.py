@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from kogpt_bot.errors import GenerationBusy, GenerationError, GenerationRejected
+from kogpt_bot.errors import (
+    GenerationBusy,
+    GenerationError,
+    GenerationExpired,
+    GenerationOutOfMemory,
+    GenerationRejected,
+)
 from kogpt_bot.generation.request import Chunk, FinishReason, SamplingParams, TokenLogprob
 
 MAX_STOPS = 32
@@ -75,6 +81,7 @@ class CompletionRequest(Body):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     ignore_eos: bool | None = None
     include_stop_str_in_output: bool | None = None
+    cache_salt: Annotated[str, Field(max_length=256)] | None = None
     user: str | None = None  # taken, since OpenAI's clients send it; nothing depends on it
 
     @field_validator("stop")
@@ -148,6 +155,10 @@ class ApiError(Exception):
             return cls(
                 429, str(error), "rate_limit_error", code="queue_full", retry_s=error.seconds
             )
+        if isinstance(error, GenerationOutOfMemory):
+            return cls(503, str(error), "server_error", code="out_of_memory", retry_s=1.0)
+        if isinstance(error, GenerationExpired):
+            return cls(504, str(error), "server_error", code="deadline_exceeded")
         return cls(500, str(error), "server_error")
 
 

@@ -33,7 +33,8 @@ class GenerationRequest:
 
     `prompt_ids` has 1..context tokens; `max_tokens` of 0 is allowed with `echo` (scoring).
     `logprobs` is None for none, else the number of alternatives per token (0..20).
-    `channel` groups requests for fairness; higher `priority` first.
+    `channel` groups requests for fairness; higher `priority` first. Only requests of the same
+    `cache_salt` share what the cache has. After `deadline_s` seconds nobody waits for it any more.
     """
 
     id: str
@@ -47,6 +48,8 @@ class GenerationRequest:
     echo: bool = False
     channel: str = ""
     priority: int = 0
+    cache_salt: str = ""
+    deadline_s: float | None = None
 
 
 class FinishReason(enum.StrEnum):

@@ -3,149 +3,190 @@
 The order and the meaning of the parameters are those of transformers' logits processors:
 repetition penalty, (OpenAI's presence and frequency penalty,) no-repeat n-gram, temperature,
 top-k, top-p, min-p, typical-p.
+
+Sorting a whole vocabulary is slow. A row's CANDIDATES likeliest tokens are looked at first; only
+where its parameters reach beyond them is the row sorted whole. Which way a row goes depends on
+that row alone, and probabilities are float64, so that its neighbours cannot change a draw.
 """
 
 from __future__ import annotations
 
-import random
+import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from kogpt_bot.generation.penalties import FAR, SamplingState, column, penalised
 from kogpt_bot.generation.request import SamplingParams
 
-FAR = float("-inf")
+CANDIDATES = 512
+FEW = 64  # candidates that suffice for a row with a small top-k: found several times faster
+CHUNK = 32  # logits whose maximum stands for them in the search for the largest
 
 
-@dataclass(slots=True)
-class SamplingState:
-    """What one sequence brings to each draw: its parameters, its randomness, its tokens."""
+class Way(enum.Enum):
+    """How far a row's parameters reach."""
 
-    params: SamplingParams
-    vocabulary: int
-    prompt_ids: Sequence[int]
-    random: random.Random = field(init=False)
-    seen: Tensor | None = field(init=False, default=None)  # [vocabulary] bool, prompt and output
-    counts: Tensor | None = field(init=False, default=None)  # [vocabulary] of the output
-
-    def __post_init__(self) -> None:
-        # A generator of its own: a seed gives the same text whatever shares the batch.
-        self.random = random.Random(self.params.seed)  # noqa: S311  # no secret
-        if self.params.repetition_penalty != 1.0:
-            self.seen = torch.zeros(self.vocabulary, dtype=torch.bool)
-            self.seen[torch.tensor(self.prompt_ids, dtype=torch.long)] = True
-        if self.params.presence_penalty or self.params.frequency_penalty:
-            self.counts = torch.zeros(self.vocabulary)
-
-    def add(self, token: int) -> None:
-        """Take note of a token that was chosen."""
-        if self.seen is not None:
-            self.seen[token] = True
-        if self.counts is not None:
-            self.counts[token] += 1
+    GREEDY = "the likeliest"
+    FEW = "a small top-k"
+    MANY = "candidates, as far as can be told"
+    ALL = "everything, nothing excluded"
+    SORT = "everything, sorted"
 
 
-def sample(
-    logits: Tensor, states: Sequence[SamplingState], tokens: Sequence[Sequence[int]]
-) -> list[int]:
-    """Return one token per row.
+def sample(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
+    """Return one token per row; a greedy row (temperature 0) takes its likeliest.
 
-    `logits` [rows, vocabulary] in float32, finite; `tokens` are the sequences so far (prompt and
-    output), for the n-grams. A greedy row (temperature 0) takes its likeliest token.
+    `logits` [rows, vocabulary] in float32, finite.
     """
-    logits = penalised(logits, states, tokens)
-    greedy = logits.argmax(dim=-1).tolist()
-    rows = [row for row, state in enumerate(states) if state.params.temperature > 0]
-    if not rows:
-        return [int(token) for token in greedy]
-    params = [states[row].params for row in rows]
-    values, ids = _candidates(logits if len(rows) == len(states) else logits[rows], params)
-    probabilities = filtered(values, params).softmax(dim=-1)
-    draws = torch.tensor([states[row].random.random() for row in rows], device=logits.device)
-    cumulative = probabilities.double().cumsum(dim=-1)
-    target = draws.double().unsqueeze(1) * cumulative[:, -1:]
-    chosen = torch.searchsorted(cumulative, target, right=True)
-    chosen = chosen.clamp(max=values.shape[1] - 1)
-    for row, token in zip(rows, ids.gather(1, chosen).squeeze(1).tolist(), strict=True):
-        greedy[row] = token
-    return [int(token) for token in greedy]
+    logits = penalised(logits, states)
+    ways: dict[Way, list[int]] = {}
+    for row, state in enumerate(states):
+        ways.setdefault(_way(state.params, logits.shape[1]), []).append(row)
+    chosen: dict[int, int] = {}
+    for way in (Way.GREEDY, Way.FEW, Way.MANY, Way.ALL):
+        if rows := ways.get(way):
+            part = logits if len(rows) == len(states) else logits[rows]
+            found = _choose(way, part, [states[row] for row in rows])
+            chosen |= {rows[at]: token for at, token in found.items()}
+    if rest := [row for row in range(len(states)) if row not in chosen]:
+        found = _choose(Way.SORT, logits[rest], [states[row] for row in rest])
+        chosen |= {rest[at]: token for at, token in found.items()}
+    return [chosen[row] for row in range(len(states))]
 
 
-def penalised(
-    logits: Tensor, states: Sequence[SamplingState], tokens: Sequence[Sequence[int]]
+def _way(params: SamplingParams, vocabulary: int) -> Way:
+    """Return how a row is drawn: its parameters alone decide."""
+    if params.temperature == 0 or params.top_k == 1:
+        return Way.GREEDY
+    if 0 < params.top_k < FEW and vocabulary > CHUNK * FEW:
+        return Way.FEW
+    if vocabulary <= CHUNK * CANDIDATES:
+        return Way.SORT
+    if 0 < params.top_k < CANDIDATES:
+        return Way.MANY
+    if params.top_k or params.typical_p < 1:
+        return Way.SORT  # typical-p looks at all that is left
+    return Way.MANY if params.top_p < 1 or params.min_p else Way.ALL
+
+
+def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[int, int]:
+    """Return row -> token; without the rows whose parameters reach beyond their candidates."""
+    params, rows, total = [state.params for state in states], list(range(len(states))), None
+    if way is Way.GREEDY:
+        return dict(enumerate(_likeliest(logits).tolist()))
+    if way is Way.ALL:
+        # In the order of the vocabulary: where nothing is excluded, any order will do.
+        heat = column([each.temperature for each in params], logits.device)
+        ids = torch.arange(logits.shape[1], device=logits.device).expand(len(rows), -1)
+        values = (logits / heat).double()
+    else:
+        if way is Way.SORT:
+            values, ids = logits.sort(dim=-1, descending=True, stable=True)
+        else:
+            values, ids = _largest(logits, FEW if way is Way.FEW else CANDIDATES)
+            total = _total(logits, params) if way is Way.MANY else None
+            enough = _suffices(values, params, total).tolist()
+            rows = [row for row in rows if enough[row]]
+            params = [params[row] for row in rows]
+            values, ids = values[rows], ids[rows]
+            total = None if total is None else total[rows]
+        values = filtered(values, params, total)
+    draws = [states[row].random.random() for row in rows]
+    return dict(zip(rows, _draw(values, ids, draws), strict=True))
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """Return the first of the largest logits of each row; by chunks, which a CPU does faster."""
+    rows, vocabulary = logits.shape
+    if vocabulary % CHUNK:
+        return logits.argmax(dim=-1)
+    chunks = logits.view(rows, -1, CHUNK)
+    best = chunks.amax(dim=-1).argmax(dim=-1)
+    inside = chunks[torch.arange(rows, device=logits.device), best].argmax(dim=-1)
+    return best * CHUNK + inside
+
+
+def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest logits of each row and their ids, sorted downwards.
+
+    They lie in the `count` chunks with the largest maxima, so that only these are looked at.
+    """
+    rows, vocabulary = logits.shape
+    if spare := -vocabulary % CHUNK:
+        logits = torch.nn.functional.pad(logits, (0, spare), value=FAR)
+    chunks = logits.view(rows, -1, CHUNK)
+    best = chunks.amax(dim=-1).topk(count, dim=-1).indices.sort(dim=-1).values
+    inside = torch.arange(CHUNK, device=logits.device)
+    ids = (best.unsqueeze(-1) * CHUNK + inside).view(rows, -1)
+    values, order = logits.gather(1, ids).topk(count, dim=-1)
+    return values, ids.gather(1, order)
+
+
+def _total(logits: Tensor, params: Sequence[SamplingParams]) -> Tensor:
+    """Return the logarithm of the sum of a row's weights, [rows, 1]; 0 weight is left out."""
+    heat = column([each.temperature for each in params], logits.device)
+    return (logits / heat).logsumexp(dim=-1, keepdim=True).double()
+
+
+def _suffices(values: Tensor, params: Sequence[SamplingParams], total: Tensor | None) -> Tensor:
+    """Return for each row whether all that may be drawn is among its candidates."""
+    device, last = values.device, values[:, -1:]
+    top_k = column([each.top_k for each in params], device).long()
+    kept = values.gather(1, (top_k - 1).clamp(min=0)) > last  # equals of the k-th are kept too
+    enough = (top_k > 0) & kept
+    if total is not None:
+        heat = column([each.temperature for each in params], device, torch.float64)
+        shares = (values / heat - total).exp()
+        top_p = column([each.top_p for each in params], device, torch.float64)
+        min_p = column([each.min_p for each in params], device, torch.float64)
+        enough |= (top_p < 1) & (shares.sum(dim=-1, keepdim=True) >= top_p + 1e-6)
+        enough |= (min_p > 0) & (shares[:, -1:] < min_p * shares[:, :1])
+    return enough.squeeze(1)
+
+
+def filtered(
+    values: Tensor, params: Sequence[SamplingParams], total: Tensor | None = None
 ) -> Tensor:
-    """Return the logits with penalties; a copy where anything changes."""
-    repeated = [row for row, state in enumerate(states) if state.seen is not None]
-    counted = [row for row, state in enumerate(states) if state.counts is not None]
-    grams = [row for row, state in enumerate(states) if state.params.no_repeat_ngram_size]
-    if not (repeated or counted or grams):
-        return logits
-    logits = logits.clone()
-    device = logits.device
-    if repeated:
-        seen = torch.stack([s for s in (states[row].seen for row in repeated) if s is not None])
-        penalty = _column([states[row].params.repetition_penalty for row in repeated], device)
-        part = logits[repeated]
-        changed = torch.where(part > 0, part / penalty, part * penalty)
-        logits[repeated] = torch.where(seen.to(device), changed, part)
-    if counted:
-        found = torch.stack([c for c in (states[row].counts for row in counted) if c is not None])
-        counts = found.to(device)
-        presence = _column([states[row].params.presence_penalty for row in counted], device)
-        frequency = _column([states[row].params.frequency_penalty for row in counted], device)
-        logits[counted] -= presence * (counts > 0) + frequency * counts
-    for row in grams:
-        banned = banned_by_ngram(tokens[row], states[row].params.no_repeat_ngram_size)
-        logits[row, banned] = FAR
-    return logits
+    """Return sorted logits [rows, candidates], tempered, with what is excluded at -inf.
 
-
-def banned_by_ngram(tokens: Sequence[int], size: int) -> list[int]:
-    """Return the tokens that would repeat an n-gram of `size` tokens."""
-    if len(tokens) < size:
-        return []
-    end = tuple(tokens[len(tokens) - size + 1 :])
-    return [
-        tokens[at + size - 1]
-        for at in range(len(tokens) - size + 1)
-        if tuple(tokens[at : at + size - 1]) == end
-    ]
-
-
-def _candidates(logits: Tensor, params: Sequence[SamplingParams]) -> tuple[Tensor, Tensor]:
-    """Return logits and ids, sorted downwards: the largest top-k of the rows, else all."""
-    widest = max((each.top_k or logits.shape[1]) for each in params)
-    if widest < logits.shape[1]:
-        return logits.topk(widest, dim=-1)
-    return logits.sort(dim=-1, descending=True)
-
-
-def filtered(values: Tensor, params: Sequence[SamplingParams]) -> Tensor:
-    """Return sorted logits [rows, candidates] with what the parameters exclude at -inf."""
+    `total` is the log-sum of all weights of a row where the candidates are not all of it; a row
+    with top-k needs none.
+    """
     device = values.device
-    values = values / _column([each.temperature for each in params], device)
-    rank = torch.arange(values.shape[1], device=device)
+    values = values.double() / column([each.temperature for each in params], device, torch.float64)
     if any(each.top_k for each in params):
-        top_k = _column([each.top_k or values.shape[1] for each in params], device)
+        top_k = column([each.top_k or values.shape[1] for each in params], device)
         # transformers keeps every token as likely as the last of the k
         last = values.gather(1, (top_k.long() - 1).clamp(max=values.shape[1] - 1))
         values = values.masked_fill(values < last, FAR)
     if any(each.top_p < 1 for each in params):
-        top_p = _column([each.top_p for each in params], device)
-        probabilities = values.softmax(dim=-1)
-        before = probabilities.cumsum(dim=-1) - probabilities
-        excluded = (before >= top_p) & (rank > 0) & (top_p < 1)
-        values = values.masked_fill(excluded, FAR)
+        top_p = column([each.top_p for each in params], device, torch.float64)
+        shares = _shares(values, params, total)
+        before = shares.cumsum(dim=-1) - shares
+        values = _without(values, (before >= top_p) & (top_p < 1))
     if any(each.min_p for each in params):
-        min_p = _column([each.min_p for each in params], device)
-        probabilities = values.softmax(dim=-1)
-        excluded = (probabilities < min_p * probabilities[:, :1]) & (rank > 0)
-        values = values.masked_fill(excluded, FAR)
+        min_p = column([each.min_p for each in params], device, torch.float64)
+        shares = values.softmax(dim=-1)
+        values = _without(values, shares < min_p * shares[:, :1])
     if any(each.typical_p < 1 for each in params):
-        values = _typical(values, _column([each.typical_p for each in params], device))
+        mass = column([each.typical_p for each in params], device, torch.float64)
+        values = _typical(values, mass)
     return values
+
+
+def _without(values: Tensor, excluded: Tensor) -> Tensor:
+    excluded[:, 0] = False  # the likeliest always stays
+    return values.masked_fill(excluded, FAR)
+
+
+def _shares(values: Tensor, params: Sequence[SamplingParams], total: Tensor | None) -> Tensor:
+    if total is None:
+        return values.softmax(dim=-1)
+    cut = column([each.top_k for each in params], values.device) > 0
+    own = values.logsumexp(dim=-1, keepdim=True)
+    return (values - torch.where(cut, own, total)).exp()
 
 
 def _typical(values: Tensor, mass: Tensor) -> Tensor:
@@ -160,5 +201,9 @@ def _typical(values: Tensor, mass: Tensor) -> Tensor:
     return values.masked_fill(excluded, FAR)
 
 
-def _column(numbers: Sequence[float], device: torch.device) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float32, device=device).unsqueeze(1)
+def _draw(values: Tensor, ids: Tensor, draws: Sequence[float]) -> list[int]:
+    """Return for each row the token at its draw, a number from 0 to 1, of the cumulated shares."""
+    cumulative = values.softmax(dim=-1).cumsum(dim=-1)
+    target = column(draws, values.device, torch.float64) * cumulative[:, -1:]
+    chosen = torch.searchsorted(cumulative, target, right=True)
+    return [int(each) for each in ids.gather(1, chosen.clamp(max=values.shape[1] - 1))]

@@ -7,14 +7,17 @@ read, so that a long prompt never stalls the streams of the others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 
 from kogpt_bot.errors import GenerationBusy
-from kogpt_bot.generation.kv_cache import Slot
+from kogpt_bot.generation.extents import runs
+from kogpt_bot.generation.kv_blocks import Lease
 from kogpt_bot.generation.request import GenerationRequest
 
 BUSY_RETRY_S = 1.0
+QUICK_SHARE = 0.5  # of what a step reads: prompts nearly read, before the one that came first
 
 
 @dataclass(slots=True, eq=False)
@@ -22,9 +25,11 @@ class Sequence:
     """One request on its way: its tokens so far, and how many of them are in the cache."""
 
     request: GenerationRequest
+    arrived: float = 0.0  # monotonic seconds
     tokens: list[int] = field(default_factory=list)
     computed: int = 0
-    slot: Slot | None = None
+    lease: Lease | None = None
+    spans: list[tuple[int, int]] = field(default_factory=list)  # its blocks, as runs
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -41,6 +46,11 @@ class Sequence:
         return len(self.tokens) - self.prompt_length
 
     @property
+    def pending(self) -> int:
+        """How many tokens are to be computed: one for a sequence that writes."""
+        return len(self.tokens) - self.computed
+
+    @property
     def scores_prompt(self) -> bool:
         """Whether the log-probabilities of the prompt are asked for."""
         return self.request.echo and self.request.logprobs is not None
@@ -50,13 +60,33 @@ class Sequence:
         """How many tokens it will have at most."""
         return self.prompt_length + self.request.max_tokens
 
+    @property
+    def deadline(self) -> float:
+        """The monotonic time at which nobody waits for it any more."""
+        limit = self.request.deadline_s
+        return float("inf") if limit is None else self.arrived + limit
+
+    def hold(self, lease: Lease) -> None:
+        """Take its room in the cache; what the cache has of the prompt is computed."""
+        self.lease = lease
+        self.spans = runs(lease.table)
+        self.computed = lease.cached
+
+
+class Fit(Enum):
+    """Whether a sequence can run now."""
+
+    YES = "yes"
+    NO = "no"  # not before others end; nobody overtakes it
+    LATER = "later"  # soon, and others may go first
+
 
 class Scheduler:
     """Waiting sequences per channel, running sequences, and the plan of the next step."""
 
     def __init__(self, *, max_running: int, step_tokens: int, max_waiting: int = 256) -> None:
         self.running: list[Sequence] = []
-        self._max_running = max_running
+        self.max_running = max_running
         self._step_tokens = step_tokens
         self._max_waiting = max_waiting
         # priority -> channel -> its sequences; channels take turns within a priority
@@ -67,10 +97,10 @@ class Scheduler:
         """How many sequences wait."""
         return sum(len(q) for channels in self._waiting.values() for q in channels.values())
 
-    def add(self, sequence: Sequence) -> None:
-        """Let a sequence wait; GenerationBusy when too many do."""
+    def add(self, sequence: Sequence, retry_s: float = BUSY_RETRY_S) -> None:
+        """Let a sequence wait; GenerationBusy, to retry after `retry_s`, when too many do."""
         if self.waiting >= self._max_waiting:
-            raise GenerationBusy(BUSY_RETRY_S)
+            raise GenerationBusy(retry_s)
         channels = self._waiting.setdefault(sequence.request.priority, {})
         channels.setdefault(sequence.request.channel, deque()).append(sequence)
 
@@ -85,31 +115,40 @@ class Scheduler:
             queue.remove(sequence)
             self._tidy(sequence.request.priority, sequence.request.channel)
 
-    def admit(self, can_run: Callable[[Sequence], bool]) -> list[Sequence]:
-        """Move waiting sequences to running while there is room; return them.
+    def expired(self, now: float) -> list[Sequence]:
+        """Return the sequences, waiting or running, whose deadline has passed."""
+        queued = (s for c in self._waiting.values() for queue in c.values() for s in queue)
+        return [each for each in (*self.running, *queued) if each.deadline <= now]
+
+    def admit(self, fits: Callable[[Sequence], Fit]) -> Iterator[Sequence]:
+        """Move waiting sequences to running while there is room, and give them one by one.
 
         The highest priority first, channels in turn within it. The first that does not fit
         holds back the rest: small requests must not starve a large one.
         """
-        admitted: list[Sequence] = []
-        while len(self.running) < self._max_running and (found := self._next()):
-            if not can_run(found):
-                break
+        passed: set[tuple[int, str]] = set()
+        while len(self.running) < self.max_running and (found := self._next(passed)):
             priority, channel = found.request.priority, found.request.channel
+            fit = fits(found)
+            if fit is Fit.NO:
+                return
+            if fit is Fit.LATER:
+                passed.add((priority, channel))
+                continue
             queue = self._waiting[priority].pop(channel)
             queue.popleft()
             if queue:
                 self._waiting[priority][channel] = queue  # to the end of the turns
             self._tidy(priority, channel)
             self.running.append(found)
-            admitted.append(found)
-        return admitted
+            yield found
 
-    def _next(self) -> Sequence | None:
-        if not self._waiting:
-            return None
-        channels = self._waiting[max(self._waiting)]
-        return next(iter(channels.values()))[0]
+    def _next(self, passed: set[tuple[int, str]]) -> Sequence | None:
+        for priority in sorted(self._waiting, reverse=True):
+            for channel, queue in self._waiting[priority].items():
+                if (priority, channel) not in passed:
+                    return queue[0]
+        return None
 
     def _tidy(self, priority: int, channel: str) -> None:
         channels = self._waiting[priority]
@@ -121,15 +160,27 @@ class Scheduler:
     def plan(self) -> list[tuple[Sequence, int]]:
         """Return which sequences run in the next step, with how many tokens each.
 
-        Sequences that generate go first, one token each; what is left of the step's tokens
-        reads prompts, in the order of their admission.
+        Sequences that write go first, one token each, those with the same beginning side by
+        side. What is left of the step's tokens reads prompts: half of it those that are nearly
+        read, so that a next turn does not wait behind a long history, the rest by priority and
+        in the order of admission.
         """
-        writing = [s for s in self.running if len(s.tokens) - s.computed == 1]
-        steps = [(sequence, 1) for sequence in writing]
-        left = max(self._step_tokens - len(steps), 1)
-        for sequence in self.running:
-            pending = len(sequence.tokens) - sequence.computed
-            if pending > 1 and left > 0:
-                steps.append((sequence, min(pending, left)))
-                left -= pending
-        return steps
+        writing = sorted(
+            (s for s in self.running if s.pending == 1),
+            key=lambda s: s.lease.table if s.lease is not None else [],
+        )
+        reading = [s for s in self.running if s.pending > 1]
+        left = max(self._step_tokens - len(writing), 1)
+        counts: dict[Sequence, int] = {}
+        quick = int(left * QUICK_SHARE)
+        for sequence in sorted(reading, key=lambda s: s.pending):
+            if sequence.pending > quick:
+                break
+            counts[sequence] = sequence.pending
+            quick -= sequence.pending
+        left -= sum(counts.values())
+        for sequence in sorted(reading, key=lambda s: -s.request.priority):
+            if sequence not in counts and left > 0:
+                counts[sequence] = min(sequence.pending, left)
+                left -= counts[sequence]
+        return [(sequence, 1) for sequence in writing] + list(counts.items())

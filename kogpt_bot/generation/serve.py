@@ -138,9 +138,7 @@ async def _load(options: ServiceOptions, service: Service, report: Report | None
         from kogpt_bot.generation.engine import Engine
         from kogpt_bot.generation.loading import LoadOptions
 
-        chosen = LoadOptions(
-            options.model, options.revision, options.device, options.dtype, options.threads
-        )
+        chosen = LoadOptions.of(options)
         return Engine.load(chosen, max_sequences=options.max_sequences, progress=progress)
 
     try:

@@ -107,4 +107,5 @@ def service_options(settings: GenerationSettings) -> ServiceOptions:
         dtype=settings.dtype,
         threads=settings.threads,
         max_sequences=settings.max_sequences,
+        quantization=settings.quantization,
     )

@@ -7,7 +7,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from kogpt_bot.errors import GenerationBusy
+from kogpt_bot.generation.figures import Distribution, EngineStats
 from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, TokenLogprob
+
+GAPS = Distribution((("0.01", 1), ("+Inf", 3)), 0.5)
 
 
 @dataclass(frozen=True)
@@ -19,19 +22,6 @@ class FakeInfo:
     eos_token_id: int | None = 1
     dtype: str = "float32"
     device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class FakeStats:
-    running: int = 0
-    waiting: int = 0
-    cache_tokens: int = 3
-    cache_capacity: int = 640
-    steps: int = 7
-    prefilled: int = 5
-    reused: int = 2
-    generated: int = 4
-    last_step: float = 0.0
 
 
 @dataclass
@@ -56,8 +46,17 @@ class FakeEngine:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(each) for each in ids)
 
-    def stats(self) -> FakeStats:
-        return FakeStats(running=len(self.requests) - self.ended)
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            running=len(self.requests) - self.ended,
+            cache_tokens=3,
+            cache_capacity=640,
+            steps=7,
+            prefilled=5,
+            reused=2,
+            generated=4,
+            token_gap=GAPS,
+        )
 
     async def close(self) -> None:
         pass

@@ -1,15 +1,24 @@
 """The engine end to end on a random model: exact, streaming, cancellable, and hard to break."""
 
 import asyncio
+import collections
+import dataclasses
 import gc
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from kogpt_bot.errors import GenerationBusy, GenerationError, GenerationRejected
+from kogpt_bot.errors import (
+    GenerationBusy,
+    GenerationError,
+    GenerationExpired,
+    GenerationOutOfMemory,
+    GenerationRejected,
+)
 from kogpt_bot.generation.engine import Engine
 from kogpt_bot.generation.loading import LoadOptions, load
+from kogpt_bot.generation.options import DEVICE_FAILED
 from kogpt_bot.generation.request import FinishReason, GenerationRequest, SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
@@ -113,11 +122,8 @@ async def test_the_last_chunk_says_how_it_ended(engine):
 async def test_the_end_token_stops_and_shows_no_text(loaded, engine):
     ids = prompt(10)
     first = (await tokens(engine, request(ids, max_tokens=4, ignore_eos=True)))[3]
-    ended = Engine(loaded, cache_tokens=1024)
-    object.__setattr__(ended, "info", type(loaded.info)(**{
-        **{name: getattr(loaded.info, name) for name in loaded.info.__slots__},
-        "eos_token_id": first,
-    }))  # fmt: skip
+    info = dataclasses.replace(loaded.info, eos_token_id=first)
+    ended = Engine(dataclasses.replace(loaded, info=info), cache_tokens=1024)
     await ended.start()
     found = await chunks(ended, request(ids, max_tokens=50))
     await ended.close()
@@ -176,7 +182,7 @@ async def test_a_cancelled_request_frees_its_cache(engine):
     async with asyncio.timeout(5):
         while engine.stats().running:
             await asyncio.sleep(0.005)
-    assert engine._pool.active_tokens == 0
+    assert engine.stats().blocks_used == 0
 
 
 async def test_waiting_requests_can_be_cancelled_too(engine):
@@ -224,11 +230,11 @@ async def test_a_failing_step_fails_its_own_requests_only(engine, monkeypatch):
 async def test_a_row_of_nan_fails_alone(engine, monkeypatch):
     forward = engine._model.forward
 
-    def poisoned(ids, positions, segments):
-        logits = forward(ids, positions, segments).clone()
+    def poisoned(store, ids, positions, slots, segments):
+        logits = forward(store, ids, positions, slots, segments).clone()
         at = 0
         for segment in segments:
-            if segment.cache.keys[0].shape[1] == 33:  # the request of 30 + 3 tokens
+            if len(segment.table) == 3:  # the request of 30 + 3 tokens
                 logits[at : at + segment.want] = float("nan")
             at += segment.want
         return logits
@@ -240,16 +246,148 @@ async def test_a_row_of_nan_fails_alone(engine, monkeypatch):
     assert isinstance(results[0], GenerationError)
     assert "NaN" in str(results[0])
     assert len(results[1]) == 12
+    assert engine.stats().failed == 1
+
+
+def out_of_memory(monkeypatch, engine, times, error=torch.OutOfMemoryError, least=1):
+    """Let steps of `least` requests find no memory so many times; return the sizes of all steps."""
+    forward, sizes, failed = engine._model.forward, [], []
+
+    def short(store, ids, positions, slots, segments):
+        sizes.append(len(segments))
+        if len(failed) < times and len(segments) >= least:
+            failed.append(len(sizes))
+            raise error("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return forward(store, ids, positions, slots, segments)
+
+    monkeypatch.setattr(engine._model, "forward", short)
+    return sizes
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
+async def test_out_of_memory_is_tried_again_at_half_the_batch(engine, oracle, monkeypatch, error):
+    await tokens(engine, request(prompt(60, 9)))
+    assert engine.stats().blocks_idle
+    sizes = out_of_memory(monkeypatch, engine, 1, error, least=4)
+    prompts = [prompt(6, n) for n in range(4)]
+    found = await asyncio.gather(
+        *(tokens(engine, request(p, ignore_eos=True, channel=str(p))) for p in prompts)
+    )
+    assert found == [wanted(oracle, p, 12) for p in prompts]
+    at = sizes.index(4)
+    assert sizes[at : at + 3] == [4, 2, 2]
+
+
+async def test_out_of_memory_again_is_a_typed_error_and_the_next_request_is_answered(
+    engine, monkeypatch
+):
+    out_of_memory(monkeypatch, engine, 2)
+    with pytest.raises(GenerationOutOfMemory):
+        await chunks(engine, request(prompt(5)))
+    assert len(await tokens(engine, request(prompt(5), ignore_eos=True))) == 12
+    assert engine.stats().blocks_used == 0
+
+
+async def test_a_failed_device_ends_the_process_with_a_status_of_its_own(
+    loaded, monkeypatch, capfd
+):
+    ended = []
+    engine = Engine(loaded, cache_tokens=1024, die=ended.append)
+    await engine.start()
+    out_of_memory(monkeypatch, engine, 1, torch.AcceleratorError)
+    with pytest.raises(GenerationError, match="closed"):
+        await chunks(engine, request(prompt(5)))
+    assert ended == [DEVICE_FAILED]
+    assert "error: the device failed" in capfd.readouterr().err
+    await engine.close()
+
+
+async def test_an_answer_that_is_late_is_given_up(engine):
+    slow = request(prompt(30), max_tokens=200, ignore_eos=True, deadline_s=0.001)
+    with pytest.raises(GenerationExpired):
+        await chunks(engine, slow)
+    assert (engine.stats().expired, engine.stats().blocks_used) == (1, 0)
+
+
+async def test_requests_that_begin_alike_read_it_once(engine, oracle):
+    persona = prompt(70, 1)
+    prompts = [(*persona, *prompt(9, 100 + n)) for n in range(4)]
+    found = await asyncio.gather(
+        *(
+            tokens(engine, request(p, ignore_eos=True, channel=str(n)))
+            for n, p in enumerate(prompts)
+        )
+    )
+    assert found == [wanted(oracle, p, 12) for p in prompts]
+    assert engine.stats().prefilled == 79 + 3 * (79 - 64)
+
+
+async def test_tenants_do_not_share(engine, oracle):
+    ids = prompt(60)
+    for salt in ("one", "two", "two"):
+        assert await tokens(engine, request(ids, cache_salt=salt, ignore_eos=True)) == wanted(
+            oracle, ids, 12
+        )
+    assert engine.stats().reused == 59
+
+
+@pytest.mark.parametrize("host", [0, 400])
+async def test_greedy_tokens_stay_exact_through_reuse_evictions_and_the_host(loaded, oracle, host):
+    """Conversations that grow, share their beginning, and do not fit in the cache together."""
+    engine = Engine(
+        loaded, max_sequences=3, step_tokens=24, cache_tokens=400, host_cache_tokens=host
+    )
+    await engine.start()
+    persona = prompt(20, 77)
+    histories = [(*persona, *prompt(10, n)) for n in range(6)]
+    for turn in range(5):
+        made = await asyncio.gather(
+            *(
+                tokens(engine, request(h, max_tokens=6, ignore_eos=True, channel=str(n)))
+                for n, h in enumerate(histories)
+            )
+        )
+        assert made == [wanted(oracle, h, 6) for h in histories]
+        histories = [
+            (*h, *m, *prompt(7, 50 * turn + n))
+            for n, (h, m) in enumerate(zip(histories, made, strict=True))
+        ]
+    stats = engine.stats()
+    await engine.close()
+    assert stats.evictions
+    assert stats.reused
+    assert bool(stats.moved_in) == bool(host)
+
+
+async def test_nothing_piles_up_over_thousands_of_requests(loaded):
+    engine = Engine(loaded, max_sequences=8, step_tokens=64, cache_tokens=1024)
+    await engine.start()
+
+    async def ask(first, count):
+        for number in range(first, first + count):
+            ids = prompt(3 + number % 20, number % 300)
+            await chunks(engine, request(ids, max_tokens=1, channel=str(number)))
+
+    async def measure(begin):
+        await asyncio.gather(*(ask(begin + 10_000 * n, 60) for n in range(8)))
+        gc.collect()
+        cache = engine._stepper.cache
+        kinds = collections.Counter(type(each).__name__ for each in gc.get_objects())
+        return {k: kinds[k] for k in ("Job", "Node", "Lease", "SamplingState", "Tensor")} | {
+            "leaves": len(cache._leaves) > 4 * cache.blocks + 64
+        }
+
+    await measure(0)
+    before = await measure(1000)
+    for more in range(2, 5):
+        after = await measure(1000 * more)
+    await engine.close()
+    assert after["Job"] <= 8
+    assert after["Node"] <= 70
+    assert after["Tensor"] <= before["Tensor"] + 20
+    assert not after["leaves"]
 
 
 async def test_text_of_people_cannot_hold_special_tokens(engine):
     assert 1 not in engine.encode("[EOS] 안녕 [BOS]")
     assert engine.decode(engine.encode("[EOS] 안녕")) == "[EOS] 안녕"
-
-
-async def test_finished_requests_leave_nothing_behind(engine):
-    for number in range(30):
-        await chunks(engine, request(prompt(20, number), max_tokens=4, channel=str(number)))
-    gc.collect()
-    assert len(engine._caches) == len(engine._pool._idle)
-    assert engine.stats().cache_tokens <= 1024

@@ -4,10 +4,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from kogpt_bot.generation.kv_blocks import BLOCK, Move, Tier
 from kogpt_bot.generation.loading import LoadOptions, load
-from kogpt_bot.generation.model import Segment
+from tests.fakes.steps import run, step
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+NEAR = {"atol": 1e-4, "rtol": 1e-4}
 
 
 @pytest.fixture(scope="module", params=["small", "kogpt-like", "tied"])
@@ -15,16 +18,6 @@ def pair(request, checkpoints):
     folder = checkpoints[request.param]
     ours = load(LoadOptions(model=str(folder), device="cpu", dtype="float32")).model
     return ours, AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
-def run(model, parts):
-    """Run one step over (cache, tokens, start) and return the logits of every row."""
-    segments, tokens, positions = [], [], []
-    for cache, ids, start in parts:
-        segments.append(Segment(cache, len(tokens), len(ids), start, len(ids)))
-        tokens += ids
-        positions += range(start, start + len(ids))
-    return model.forward(torch.tensor(tokens), torch.tensor(positions), segments)
 
 
 def prompt(length, seed=0):
@@ -41,52 +34,112 @@ def expected(oracle, ids):
 def test_logits_are_equal(pair, length):
     ours, oracle = pair
     ids = prompt(length)
-    logits = run(ours, [(ours.new_cache(length), ids, 0)])
-    torch.testing.assert_close(logits, expected(oracle, ids), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(run(ours, ids), expected(oracle, ids), **NEAR)
 
 
-def test_reading_in_chunks_and_token_by_token_gives_the_same(pair):
+@pytest.mark.parametrize("table", [[0, 1, 2, 3], [3, 2, 1, 0], [5, 6, 1, 2], [0, 1, 7, 3]], ids=str)
+def test_reading_in_chunks_and_token_by_token_gives_the_same_wherever_the_blocks_lie(pair, table):
     ours, oracle = pair
     ids = prompt(50)
-    cache = ours.new_cache(60)
+    store = ours.new_store(8)
     pieces = [
-        run(ours, [(cache, ids[begin:end], begin)])
+        step(ours, store, [(table, ids[begin:end], begin)])
         for begin, end in ((0, 20), (20, 21), (21, 48), (48, 49), (49, 50))
     ]
-    torch.testing.assert_close(torch.cat(pieces), expected(oracle, ids), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.cat(pieces), expected(oracle, ids), **NEAR)
 
 
 def test_neighbours_in_a_batch_do_not_touch_each_other(pair):
     ours, oracle = pair
     sequences = [prompt(length, seed) for seed, length in enumerate((3, 40, 1, 17))]
-    caches = [ours.new_cache(64) for _ in sequences]
-    run(ours, [(caches[1], sequences[1][:25], 0)])
+    tables = [[0], [4, 1, 2], [3], [5, 7]]
+    store = ours.new_store(8)
+    step(ours, store, [(tables[1], sequences[1][:25], 0)])
     starts = [0, 25, 0, 0]
-    logits = run(
+    logits = step(
         ours,
-        [(c, ids[s:], s) for c, ids, s in zip(caches, sequences, starts, strict=True)],
+        store,
+        [(t, ids[s:], s) for t, ids, s in zip(tables, sequences, starts, strict=True)],
     )
     wanted = torch.cat(
         [expected(oracle, ids)[s:] for ids, s in zip(sequences, starts, strict=True)]
     )
-    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits, wanted, **NEAR)
 
 
-def test_a_copied_prefix_gives_the_same_logits_as_a_fresh_one(pair):
+def test_rows_that_share_a_beginning_look_at_it_together_and_see_the_same(pair):
+    ours, oracle = pair
+    beginning = prompt(2 * BLOCK)
+    ends = [prompt(length, 9 + length) for length in (1, 20, 5, 33)]
+    own = [[2], [3, 4], [5], [9, 7, 8]]
+    tables = [[0, 1, *blocks] for blocks in own]
+    store = ours.new_store(10)
+    step(ours, store, [([0, 1], beginning, 0)])
+    for table, end in zip(tables, ends, strict=True):
+        if len(end) > 1:
+            step(ours, store, [(table, end[:-1], 2 * BLOCK)])
+    parts = [
+        (table, end[-1:], 2 * BLOCK + len(end) - 1) for table, end in zip(tables, ends, strict=True)
+    ]
+    wanted = torch.stack([expected(oracle, beginning + end)[-1] for end in ends])
+    torch.testing.assert_close(step(ours, store, parts), wanted, **NEAR)
+    # In another order, with a stranger in between, and alone:
+    apart = [parts[2], ([6], prompt(1), 0), parts[0]]
+    together = step(ours, store, apart)
+    torch.testing.assert_close(together[[0, 2]], wanted[[2, 0]], **NEAR)
+
+
+@pytest.mark.parametrize("way", [Tier.WITHIN, Tier.OUT])
+def test_a_moved_prefix_gives_the_same_logits_as_a_fresh_one(pair, way):
     ours, oracle = pair
     ids = prompt(40)
-    donor, taker = ours.new_cache(64), ours.new_cache(50)
-    run(ours, [(donor, ids[:30], 0)])
-    taker.copy_from(donor, 30)
-    logits = run(ours, [(taker, ids[30:], 30)])
-    torch.testing.assert_close(logits, expected(oracle, ids)[30:], atol=1e-4, rtol=1e-4)
+    store = ours.new_store(8, host_blocks=3)
+    step(ours, store, [([0, 1], ids[:30], 0)])
+    if way is Tier.WITHIN:
+        store.carry_out([Move(way, 0, 5), Move(way, 1, 6, tokens=14)])
+    else:
+        store.carry_out([Move(Tier.OUT, 0, 2), Move(Tier.OUT, 1, 1)])
+        for layer in store.layers:
+            layer[:, :, : 2 * BLOCK] = float("nan")
+        store.carry_out([Move(Tier.IN, 1, 6), Move(Tier.IN, 2, 5)])
+    logits = step(ours, store, [([5, 6, 7], ids[30:], 30)])
+    torch.testing.assert_close(logits, expected(oracle, ids)[30:], **NEAR)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_half_precision_stays_near(checkpoints, dtype):
-    ours = load(LoadOptions(model=str(checkpoints["small"]), device="cpu", dtype=dtype)).model
-    oracle = AutoModelForCausalLM.from_pretrained(checkpoints["small"], dtype=torch.float32).eval()
+def test_memory_of_free_blocks_can_be_given_back_and_used_again(pair):
+    ours, oracle = pair
     ids = prompt(40)
-    logits = run(ours, [(ours.new_cache(40), ids, 0)])
-    spread = expected(oracle, ids).std()
-    assert float((logits - expected(oracle, ids)).abs().mean()) < 0.05 * spread
+    store = ours.new_store(600)
+    step(ours, store, [([500, 501, 502], ids[:30], 0)])
+    store.release([(0, 500), (503, 97)])
+    logits = step(ours, store, [([500, 501, 502], ids[30:], 30)])
+    torch.testing.assert_close(logits, expected(oracle, ids)[30:], **NEAR)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"dtype": "float32"}, 1e-5),
+        ({"dtype": "float16"}, 0.01),
+        ({"dtype": "bfloat16"}, 0.05),
+        ({"dtype": "float32", "quantization": "int8"}, 0.1),
+    ],
+    ids=str,
+)
+def test_fewer_bits_stay_near(checkpoints, options, error):
+    folder = str(checkpoints["kogpt-like"])
+    ours = load(LoadOptions(model=folder, device="cpu", **options)).model
+    oracle = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = prompt(40)
+    wanted = expected(oracle, ids)
+    assert float((run(ours, ids) - wanted).abs().mean()) < error * wanted.std()
+
+
+def test_in_int8_a_row_does_not_change_with_its_neighbours(checkpoints):
+    folder = str(checkpoints["kogpt-like"])
+    options = LoadOptions(model=folder, device="cpu", dtype="float32", quantization="int8")
+    ours = load(options).model
+    store = ours.new_store(8)
+    alone = step(ours, store, [([0], prompt(9), 0)])
+    beside = step(ours, store, [([1, 2, 3], prompt(40, 4), 0), ([0], prompt(9), 0)])
+    torch.testing.assert_close(beside[40:], alone, atol=1e-5, rtol=1e-5)

@@ -1,5 +1,7 @@
 """Sampling against transformers' own logits processors, alone and combined."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,8 +17,10 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
+from kogpt_bot.generation import sampling
+from kogpt_bot.generation.penalties import SamplingState, penalised
 from kogpt_bot.generation.request import SamplingParams
-from kogpt_bot.generation.sampling import SamplingState, filtered, penalised, sample
+from kogpt_bot.generation.sampling import Way, filtered, sample
 
 VOCABULARY = 97
 
@@ -44,8 +48,8 @@ def reference(logits, tokens, p):
 def ours(logits, tokens, params):
     """Return our distributions of a batch."""
     states = [SamplingState(p, VOCABULARY, t) for p, t in zip(params, tokens, strict=True)]
-    values, ids = penalised(logits, states, tokens).sort(dim=-1, descending=True)
-    probabilities = filtered(values, params).softmax(dim=-1)
+    values, ids = penalised(logits, states).sort(dim=-1, descending=True)
+    probabilities = filtered(values, params).softmax(dim=-1).float()
     return torch.zeros_like(logits).scatter(1, ids, probabilities)
 
 
@@ -108,7 +112,7 @@ def draw(logits, params, count):
     state = SamplingState(params, VOCABULARY, [0])
     counts = torch.zeros(VOCABULARY)
     for _ in range(count // 500):
-        for token in sample(logits.expand(500, -1), [state] * 500, [[0]] * 500):
+        for token in sample(logits.expand(500, -1), [state] * 500):
             counts[token] += 1
     return counts
 
@@ -138,12 +142,12 @@ def test_greedy_takes_the_likeliest_whatever_stands_beside_it():
     logits, tokens = logits_and_tokens(3, 9)
     params = [SamplingParams(temperature=0), SamplingParams(seed=1), SamplingParams(temperature=0)]
     states = [SamplingState(p, VOCABULARY, t) for p, t in zip(params, tokens, strict=True)]
-    chosen = sample(logits, states, tokens)
+    chosen = sample(logits, states)
     assert [chosen[0], chosen[2]] == logits[[0, 2]].argmax(-1).tolist()
 
 
 def test_a_seed_gives_the_same_tokens_in_any_company():
-    logits, tokens = logits_and_tokens(5, 3)
+    logits, _ = logits_and_tokens(5, 3)
     params = SamplingParams(seed=42, top_p=0.95)
 
     def run(rows):
@@ -151,7 +155,7 @@ def test_a_seed_gives_the_same_tokens_in_any_company():
         states[2] = SamplingState(params, VOCABULARY, [0])
         found = []
         for _ in range(20):
-            chosen = sample(logits[rows], [states[r] for r in rows], [tokens[r] for r in rows])
+            chosen = sample(logits[rows], [states[r] for r in rows])
             found.append(chosen[rows.index(2)])
         return found
 
@@ -165,7 +169,7 @@ def test_openai_penalties_count_the_output_only():
     state = SamplingState(params, VOCABULARY, [7, 7, 7])
     for token in (3, 3, 4):
         state.add(token)
-    found = penalised(logits, [state], [[7, 7, 7, 3, 3, 4]])[0]
+    found = penalised(logits, [state])[0]
     assert found[[7, 3, 4]].tolist() == [0.0, -1.0, -0.75]
 
 
@@ -173,5 +177,125 @@ def test_penalties_leave_the_models_logits_alone():
     logits, tokens = logits_and_tokens(1, 4)
     before = logits.clone()
     state = SamplingState(SamplingParams(repetition_penalty=2.0), VOCABULARY, tokens[0])
-    sample(logits, [state], tokens)
+    sample(logits, [state])
     assert torch.equal(logits, before)
+
+
+WIDE = 17_000  # few enough to be sorted quickly, and more than are sorted whole
+
+
+def wide_logits(rows, seed, scale=4.0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, WIDE, generator=generator) * scale
+
+
+WAYS = [
+    SamplingParams(temperature=0.9, top_k=50),
+    SamplingParams(temperature=0.9, top_k=63, top_p=0.8, min_p=0.01, typical_p=0.9),
+    SamplingParams(temperature=0.9, top_k=64),
+    SamplingParams(temperature=1.1, top_k=500, top_p=0.95),
+    SamplingParams(temperature=0.8, top_k=900),
+    SamplingParams(temperature=0.5, top_p=0.9),  # within the candidates
+    SamplingParams(temperature=3.0, top_p=0.9),  # far beyond them
+    SamplingParams(temperature=0.7, min_p=0.05),
+    SamplingParams(temperature=3.0, min_p=1e-9),
+    SamplingParams(temperature=3.0, top_p=0.99, min_p=0.2),
+    SamplingParams(temperature=1.0, typical_p=0.7),
+    SamplingParams(temperature=1.0, repetition_penalty=1.4, top_k=20, no_repeat_ngram_size=2),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_looking_at_candidates_only_gives_what_sorting_everything_gives(monkeypatch, seed):
+    logits = wide_logits(len(WAYS), seed)
+    prompts = [torch.randint(0, WIDE, (50,)).tolist() for _ in WAYS]
+
+    def draw_some():
+        states = [
+            SamplingState(dataclasses.replace(p, seed=seed), WIDE, ids)
+            for p, ids in zip(WAYS, prompts, strict=True)
+        ]
+        return [sample(logits, states) for _ in range(6)]
+
+    found = draw_some()
+    monkeypatch.setattr(sampling, "_way", lambda params, vocabulary: Way.SORT)
+    assert found == draw_some()
+
+
+def test_each_way_is_taken():
+    ways = {
+        sampling._way(p, WIDE) for p in [*WAYS, SamplingParams(), SamplingParams(temperature=0)]
+    }
+    assert ways == set(Way)
+
+
+def test_equals_of_the_last_of_the_k_are_kept_as_transformers_keeps_them():
+    logits = torch.full((1, WIDE), -5.0)
+    logits[0, 100:400] = 2.0  # 300 equals, k is 50
+    state = SamplingState(SamplingParams(top_k=50, seed=1), WIDE, [])
+    drawn = set(sample(logits.expand(600, -1), [state] * 600))
+    assert drawn <= set(range(100, 400))
+    assert len(drawn) > 200
+
+
+@pytest.mark.parametrize("vocabulary", [WIDE, WIDE + 7, 97, 2049])
+def test_the_largest_are_found(vocabulary):
+    logits = torch.randn(3, vocabulary, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(sampling._likeliest(logits), logits.argmax(-1))
+    count = min(64, vocabulary // 32)
+    values, ids = sampling._largest(logits, count)
+    assert torch.equal(values, logits.topk(count).values)
+    assert torch.equal(logits.gather(1, ids), values)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(seed=2, temperature=0.6),
+        SamplingParams(seed=3, top_k=30),
+        SamplingParams(seed=4, top_k=80),
+        SamplingParams(seed=5, top_p=0.8),
+        SamplingParams(seed=6, min_p=0.03),
+        SamplingParams(seed=8, temperature=0.8, top_k=60, top_p=0.95, min_p=0.01, typical_p=0.95),
+    ],
+    ids=str,
+)
+def test_draws_from_a_large_vocabulary_follow_the_distribution(params):
+    """Chi-squared, as above, by every way."""
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.full((WIDE,), -40.0)
+    logits[torch.randperm(WIDE, generator=generator)[:300]] = (
+        torch.randn(300, generator=generator) * 2
+    )
+    processors = LogitsProcessorList([TemperatureLogitsWarper(params.temperature)])
+    if params.top_k:
+        processors.append(TopKLogitsWarper(params.top_k))
+    if params.top_p < 1:
+        processors.append(TopPLogitsWarper(params.top_p))
+    if params.min_p:
+        processors.append(MinPLogitsWarper(params.min_p))
+    if params.typical_p < 1:
+        processors.append(TypicalLogitsWarper(params.typical_p))
+    count = 20_000 if params.top_k or params.top_p < 1 else 4_000  # else: slow, and sorted nothing
+    wanted = processors(torch.zeros(1, 1), logits.unsqueeze(0))[0].softmax(-1) * count
+    state, counts = SamplingState(params, WIDE, [0]), torch.zeros(WIDE)
+    for _ in range(count // 100):
+        drawn = torch.tensor(sample(logits.expand(100, -1), [state] * 100))
+        counts += torch.bincount(drawn, minlength=WIDE)
+    assert counts[wanted < 1e-9].sum() == 0
+    common = wanted >= 5
+    statistic = float(((counts - wanted)[common] ** 2 / wanted[common]).sum())
+    freedom = int(common.sum()) - 1
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5 + 8
+
+
+def test_a_row_draws_the_same_whatever_ways_its_neighbours_go():
+    logits = wide_logits(len(WAYS), 9)
+
+    def run(rows):
+        states = [SamplingState(dataclasses.replace(WAYS[r], seed=r), WIDE, [1, 2]) for r in rows]
+        return dict(zip(rows, sample(logits[rows], states), strict=True))
+
+    together = run(list(range(len(WAYS))))
+    for row in range(len(WAYS)):
+        assert run([row]) == {row: together[row]}

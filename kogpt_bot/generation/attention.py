@@ -1,0 +1,198 @@
+"""Attention over the KV cache in place: every run of blocks is a view, nothing is gathered.
+
+Rows that write (one token each) and share the blocks of a beginning look at it together: its keys
+and values are read once for all of them, as one matrix product, and only what follows is read row
+by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kogpt_bot.generation.kv_blocks import BLOCK
+
+MIN_SHARED = 2  # blocks: less is read faster row by row
+
+Run = tuple[int, int]  # begin and length in the store, in tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The tokens of one sequence in a step: rows [row, row + length) of the flat batch, which
+    stand at [start, start + length) of the sequence. `want` rows at its end need logits.
+    `table` are its blocks, `spans` the same as runs of blocks."""
+
+    table: Sequence[int]
+    spans: Sequence[Run]
+    row: int
+    length: int
+    start: int
+    want: int
+
+    @property
+    def end(self) -> int:
+        """The tokens that the last row sees."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Rows [begin, end) of one sequence, and the runs that they look at, each with its mask."""
+
+    begin: int
+    end: int
+    runs: tuple[tuple[Run, Tensor | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Rows [begin, end), each of another sequence: the runs that all see, then each one's own."""
+
+    begin: int
+    end: int
+    shared: tuple[Run, ...]
+    own: tuple[tuple[Run, ...], ...]
+    width: int  # tokens that the one with the most sees
+
+
+Plan = list[Alone | Together]
+
+
+def plan(segments: Sequence[Segment], dtype: torch.dtype, device: torch.device) -> Plan:
+    """Return who looks at what. Segments that share a beginning must stand side by side."""
+    made: Plan = []
+    at = 0
+    while at < len(segments):
+        first = segments[at]
+        group, shared = [first], first.start // BLOCK
+        while at + len(group) < len(segments):
+            other = segments[at + len(group)]
+            common = _common_blocks(first, other, shared)
+            if first.length != 1 or other.length != 1 or common < MIN_SHARED:
+                break
+            group.append(other)
+            shared = common
+        made.append(
+            _together(group, shared * BLOCK) if len(group) > 1 else _alone(first, dtype, device)
+        )
+        at += len(group)
+    return made
+
+
+def _common_blocks(one: Segment, other: Segment, most: int) -> int:
+    most = min(most, other.start // BLOCK)
+    for at in range(most):
+        if one.table[at] != other.table[at]:
+            return at
+    return most
+
+
+def cut(spans: Sequence[Run], begin: int, end: int) -> list[Run]:
+    """Return the runs in the store of the tokens [begin, end) of a sequence."""
+    found = []
+    at = 0
+    for block, count in spans:
+        low, high = max(begin, at), min(end, at + count * BLOCK)
+        if low < high:
+            found.append((block * BLOCK + low - at, high - low))
+        at += count * BLOCK
+    return found
+
+
+def _alone(segment: Segment, dtype: torch.dtype, device: torch.device) -> Alone:
+    runs = cut(segment.spans, 0, segment.end)
+    masks: list[Tensor | None] = [None] * len(runs)
+    if segment.length > 1:
+        far = torch.full((segment.length, segment.end), float("-inf"), dtype=dtype, device=device)
+        mask = far.triu_(diagonal=segment.start + 1)
+        at = 0
+        for number, (_, length) in enumerate(runs):
+            if at + length > segment.start + 1:
+                masks[number] = mask[:, at : at + length]
+            at += length
+    return Alone(segment.row, segment.row + segment.length, tuple(zip(runs, masks, strict=True)))
+
+
+def _together(group: Sequence[Segment], shared: int) -> Together:
+    return Together(
+        group[0].row,
+        group[-1].row + 1,
+        tuple(cut(group[0].spans, 0, shared)),
+        tuple(tuple(cut(each.spans, shared, each.end)) for each in group),
+        max(each.end for each in group),
+    )
+
+
+def attend(cache: Tensor, queries: Tensor, out: Tensor, made: Plan) -> None:
+    """Write what each row sees to `out`.
+
+    `cache` [2, heads, tokens, head] is one layer's; `queries` and `out` are [rows, heads, head].
+    """
+    keys, values = cache[0].transpose(1, 2), cache[1]
+    queries, out = queries.transpose(0, 1), out.transpose(0, 1)
+    for part in made:
+        rows = slice(part.begin, part.end)
+        look = _look_alone if isinstance(part, Alone) else _look_together
+        out[:, rows] = look(keys, values, queries[:, rows], part)  # type: ignore[arg-type]
+
+
+def _look_alone(keys: Tensor, values: Tensor, queries: Tensor, part: Alone) -> Tensor:
+    scores = [_scores(queries, keys, run, mask) for run, mask in part.runs]
+    if len(scores) == 1:
+        begin, length = part.runs[0][0]
+        return torch.bmm(_softmax(scores[0]), values[:, begin : begin + length])
+    shares = _softmax(torch.cat(scores, dim=-1))
+    seen, at = None, 0
+    for (begin, length), _ in part.runs:
+        one = torch.bmm(shares[:, :, at : at + length], values[:, begin : begin + length])
+        seen = one if seen is None else seen.add_(one)
+        at += length
+    return seen if seen is not None else queries
+
+
+def _look_together(keys: Tensor, values: Tensor, queries: Tensor, part: Together) -> Tensor:
+    scores = queries.new_full((*queries.shape[:2], part.width), float("-inf"))
+    at = 0
+    for run in part.shared:
+        scores[:, :, at : at + run[1]] = _scores(queries, keys, run, None)
+        at += run[1]
+    common = at
+    for row, own in enumerate(part.own):
+        at = common
+        for run in own:
+            one = slice(row, row + 1)
+            scores[:, one, at : at + run[1]] = _scores(queries[:, one], keys, run, None)
+            at += run[1]
+    shares = _softmax(scores)
+    seen, at = torch.zeros_like(queries), 0
+    for begin, length in part.shared:
+        seen += torch.bmm(shares[:, :, at : at + length], values[:, begin : begin + length])
+        at += length
+    for row, own in enumerate(part.own):
+        at = common
+        for begin, length in own:
+            weights = shares[:, row : row + 1, at : at + length]
+            seen[:, row : row + 1] += torch.bmm(weights, values[:, begin : begin + length])
+            at += length
+    return seen
+
+
+def _scores(queries: Tensor, keys: Tensor, run: Run, mask: Tensor | None) -> Tensor:
+    """Return queries [heads, rows, head] times the keys of a run, scaled."""
+    begin, length = run
+    part = keys[:, :, begin : begin + length]
+    scale = queries.shape[-1] ** -0.5
+    if mask is None:
+        empty = queries.new_empty(1, 1, 1)
+        return torch.baddbmm(empty, queries, part, beta=0, alpha=scale)
+    return torch.baddbmm(mask, queries, part, alpha=scale)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    if scores.dtype is torch.float32:
+        return scores.softmax(dim=-1)
+    return scores.softmax(dim=-1, dtype=torch.float32).to(scores.dtype)

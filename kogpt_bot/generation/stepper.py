@@ -1,0 +1,292 @@
+"""One step of the engine: end, admit, plan, run the model over all of it, choose the next tokens.
+
+Everything here runs on the engine's thread; what other threads may touch (the queue, the marks of
+cancelled jobs) is only touched under the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+import torch
+from torch import Tensor
+
+from kogpt_bot.errors import GenerationError, GenerationExpired, GenerationOutOfMemory
+from kogpt_bot.generation.attention import Segment
+from kogpt_bot.generation.figures import GAPS_S, SIZES, WAITS_S, Histogram, Rate
+from kogpt_bot.generation.job import Event, Job
+from kogpt_bot.generation.kv_blocks import BLOCK, common_prefix
+from kogpt_bot.generation.kv_cache import KVCache
+from kogpt_bot.generation.model import GPTJ
+from kogpt_bot.generation.replies import Replies
+from kogpt_bot.generation.request import FinishReason
+from kogpt_bot.generation.sampling import sample
+from kogpt_bot.generation.scheduler import Fit, Scheduler
+from kogpt_bot.generation.scheduler import Sequence as Running
+
+log = structlog.get_logger(__name__)
+
+Part = tuple[Running, int]  # a sequence, and how many of its tokens a step computes
+Tell = Callable[[list[tuple[Job, Event]]], None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the steps did since the start."""
+
+    steps: int = 0
+    step_seconds: float = 0.0
+    prefilled: int = 0
+    reused: int = 0
+    generated: int = 0
+    failed: int = 0
+    expired: int = 0
+    prefill_rate: Rate = field(default_factory=Rate)
+    decode_rate: Rate = field(default_factory=Rate)
+    batch_size: Histogram = field(default_factory=lambda: Histogram(SIZES))
+    queue_wait: Histogram = field(default_factory=lambda: Histogram(WAITS_S))
+    first_token: Histogram = field(default_factory=lambda: Histogram(WAITS_S))
+    token_gap: Histogram = field(default_factory=lambda: Histogram(GAPS_S))
+
+
+class Stepper:
+    """Steps one model. `tell` hands events to the streams, all of a step at once."""
+
+    def __init__(
+        self,
+        model: GPTJ,
+        cache: KVCache,
+        scheduler: Scheduler,
+        replies: Replies,
+        tell: Tell,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lock = threading.Lock()
+        self.counters = Counters()
+        self.cache = cache
+        self.scheduler = scheduler
+        self._model = model
+        self._store = model.new_store(cache.blocks, cache.host_blocks)
+        self._replies = replies
+        self._tell = tell
+        self._clock = clock
+        self._events: list[tuple[Job, Event]] = []
+
+    def step(self) -> bool:
+        """Run one step; returns whether there is more to do.
+
+        Whatever goes wrong in it fails the requests that were in it, and no others; a
+        torch.AcceleratorError alone is raised, since no step can succeed after it.
+        """
+        with self.lock:
+            self._end_unwanted()
+            for each in self.scheduler.admit(self._fit):
+                self._begin(each)
+            plan = self.scheduler.plan()
+        if plan:
+            self._carry_out(plan)
+        if self._events:
+            self._tell(self._events)
+            self._events = []
+        return bool(self.scheduler.running or self.scheduler.waiting)
+
+    def fail_all(self, error: GenerationError) -> None:
+        """Fail whatever runs or waits."""
+        with self.lock:
+            for each in self.scheduler.expired(float("inf")):
+                self._fail(each, error)
+        self._tell(self._events)
+        self._events = []
+
+    # --- before the model runs ------------------------------------------------------------------
+
+    def _end_unwanted(self) -> None:
+        for each in [s for s in self.scheduler.running if s.cancelled]:
+            self._end(each, keep=True)
+        for each in self.scheduler.expired(self._clock()):
+            self.counters.expired += 1
+            self._fail(each, GenerationExpired("the deadline passed before the answer was whole"))
+
+    def _fit(self, sequence: Running) -> Fit:
+        prompt, salt = sequence.request.prompt_ids, sequence.request.cache_salt
+        match = self.cache.match(() if sequence.scores_prompt else prompt, salt)
+        for other in self.scheduler.running:
+            # What another is reading at this moment need not be read twice.
+            if other.pending > 1 and other.request.cache_salt == salt:
+                common = common_prefix(other.tokens, list(prompt[:-1]))
+                if common - common % BLOCK > match.tokens and not sequence.scores_prompt:
+                    return Fit.LATER
+        return Fit.YES if self.cache.can_admit(match, sequence.reserve) else Fit.NO
+
+    def _begin(self, sequence: Running) -> None:
+        """Take room, and take over what the cache has of the beginning."""
+        prompt, salt = sequence.request.prompt_ids, sequence.request.cache_salt
+        match = self.cache.match(() if sequence.scores_prompt else prompt, salt)
+        sequence.hold(self.cache.admit(match, sequence.reserve, salt))
+        self.counters.reused += match.tokens
+        self.counters.queue_wait.add(self._clock() - sequence.arrived)
+
+    # --- the model ------------------------------------------------------------------------------
+
+    def _carry_out(self, plan: Sequence[Part]) -> None:
+        begun = self._clock()
+        computed = [each.computed for each, _ in plan]
+        try:
+            self._run(plan)
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                log.exception("step_failed", requests=len(plan))
+                self._fail_part(plan, GenerationError(f"the computation failed: {error}"))
+            else:
+                for (each, _), before in zip(plan, computed, strict=True):
+                    each.computed = before  # whatever was half done is done again
+                self._run_halves(plan)
+        self.counters.step_seconds += self._clock() - begun
+
+    def _run_halves(self, plan: Sequence[Part]) -> None:
+        """Try once more with what can be freed, and half of the step at a time."""
+        log.warning("out_of_memory", requests=len(plan))
+        with self.lock:
+            self.cache.drop_idle()
+        self._store.release(self.cache.free_runs())
+        middle = (len(plan) + 1) // 2
+        for half in (plan[:middle], plan[middle:]):
+            if not half:
+                continue
+            try:
+                self._run(half)
+            except torch.AcceleratorError:
+                raise
+            except Exception as error:
+                log.exception("step_failed", requests=len(half))
+                short = GenerationOutOfMemory("memory does not suffice for this request now")
+                failed = GenerationError(f"the computation failed: {error}")
+                self._fail_part(half, short if _is_out_of_memory(error) else failed)
+
+    def _run(self, plan: Sequence[Part]) -> None:
+        if self.cache.moves:
+            self._store.carry_out(self.cache.moves)
+            self.cache.moves.clear()
+        segments, flat = _batch(plan)
+        logits = self._model.forward(self._store, *flat, segments)
+        self.counters.steps += 1
+        self.counters.batch_size.add(len(plan))
+        rows: list[tuple[Job, Tensor]] = []
+        at = 0
+        for (job, count), segment in zip(plan, segments, strict=True):
+            own = logits[at : at + segment.want]
+            at += segment.want
+            if isinstance(job, Job):
+                self._computed(job, count, own)
+                if segment.want and not job.pending:
+                    rows.append((job, own[-1]))
+        self._choose(rows)
+
+    def _computed(self, job: Job, count: int, logits: Tensor) -> None:
+        """Take note of tokens that are in the cache now."""
+        begin = job.computed
+        job.computed += count
+        if begin < job.prompt_length:
+            self.counters.prefilled += count
+            self.counters.prefill_rate.add(self._clock(), count)
+            if job.scores_prompt:
+                self._replies.score_prompt(job, begin, logits)
+        if job.lease is not None and job.computed // BLOCK > begin // BLOCK:
+            with self.lock:
+                self.cache.advance(job.lease, job.tokens[: job.computed])
+
+    # --- after it -------------------------------------------------------------------------------
+
+    def _choose(self, rows: Sequence[tuple[Job, Tensor]]) -> None:
+        if not rows:
+            return
+        stacked = torch.stack([logits for _, logits in rows])
+        sane = stacked.isfinite().all(dim=-1).tolist()
+        for (job, _), well in zip(rows, sane, strict=True):
+            if job.request.max_tokens == 0:
+                self._echo(job)
+                self._finish(job, FinishReason.LENGTH)
+            elif not well:
+                self._fail_part([(job, 1)], GenerationError("the model gave NaN or infinity"))
+        kept = [n for n, (job, _) in enumerate(rows) if job.lease is not None]
+        if not kept:
+            return
+        jobs = [rows[n][0] for n in kept]
+        all_kept = len(kept) == len(rows)
+        chosen = sample(stacked if all_kept else stacked[kept], [job.sampling for job in jobs])
+        now = self._clock()
+        for number, job, token in zip(kept, jobs, chosen, strict=True):
+            self._time(job, now)
+            self._echo(job)
+            chunk, reason = self._replies.extend(job, token, stacked[number])
+            self._events.append((job, chunk))
+            if reason is not None:
+                self._finish(job, reason)
+        self.counters.generated += len(jobs)
+        self.counters.decode_rate.add(now, len(jobs))
+
+    def _echo(self, job: Job) -> None:
+        if job.generated == 0 and job.request.echo:
+            self._events.append((job, self._replies.echo(job)))
+
+    def _time(self, job: Job, now: float) -> None:
+        if job.last_token is None:
+            self.counters.first_token.add(now - job.arrived)
+        else:
+            self.counters.token_gap.add(now - job.last_token)
+        job.last_token = now
+
+    def _finish(self, job: Job, reason: FinishReason) -> None:
+        self._events.append((job, self._replies.last(job, reason)))
+        with self.lock:
+            self._end(job, keep=True)
+
+    def _fail_part(self, plan: Sequence[Part], error: GenerationError) -> None:
+        with self.lock:
+            for each, _ in plan:
+                if each.lease is not None:
+                    self.counters.failed += 1
+                    self._fail(each, error)
+
+    def _fail(self, sequence: Running, error: GenerationError) -> None:
+        if isinstance(sequence, Job):
+            self._events.append((sequence, error))
+        self._end(sequence, keep=isinstance(error, GenerationExpired))
+
+    def _end(self, sequence: Running, *, keep: bool) -> None:
+        """Let a sequence go, and its blocks; they may be used again in this very step."""
+        self.scheduler.remove(sequence)
+        if sequence.lease is not None:
+            computed = sequence.tokens[: sequence.computed]
+            self.cache.release(sequence.lease, computed, keep=keep)
+            sequence.lease = None
+
+
+def _batch(plan: Sequence[Part]) -> tuple[list[Segment], tuple[Tensor, Tensor, Tensor]]:
+    """Return the flat batch of a step: segments, token ids, positions, places in the store."""
+    segments: list[Segment] = []
+    tokens: list[int] = []
+    positions: list[int] = []
+    slots: list[int] = []
+    for each, count in plan:
+        if each.lease is None:
+            raise GenerationError("the sequence has no room in the cache")
+        begin, end, table = each.computed, each.computed + count, each.lease.table
+        want = count if each.scores_prompt else int(end == len(each.tokens))
+        segments.append(Segment(table, each.spans, len(tokens), count, begin, want))
+        tokens += each.tokens[begin:end]
+        positions += range(begin, end)
+        slots += [table[at // BLOCK] * BLOCK + at % BLOCK for at in range(begin, end)]
+    return segments, (torch.tensor(tokens), torch.tensor(positions), torch.tensor(slots))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -1,0 +1,306 @@
+"""The cache's bookkeeping: what is reused is right, nothing leaks, no block has two writers."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kogpt_bot.generation.extents import Extents, runs
+from kogpt_bot.generation.kv_blocks import BLOCK, Tier, common_prefix
+from kogpt_bot.generation.kv_cache import KVCache
+from kogpt_bot.generation.request import GenerationRequest
+from kogpt_bot.generation.scheduler import Fit, Scheduler, Sequence
+
+
+def tokens(count, begin=0):
+    return list(range(begin, begin + count))
+
+
+def serve(cache, prompt, room=0, *, salt="", keep=True):
+    """Admit, compute all of it, and release; return how much was in the cache already."""
+    match = cache.match(prompt, salt)
+    assert cache.can_admit(match, len(prompt) + room)
+    lease = cache.admit(match, len(prompt) + room, salt)
+    cache.release(lease, prompt, keep=keep)
+    return match.tokens
+
+
+def test_the_same_beginning_is_found_to_the_token():
+    cache = KVCache(40)
+    assert serve(cache, tokens(70)) == 0
+    assert cache.match([*tokens(70), 999]).tokens == 70
+    assert cache.match([*tokens(50), 999, 998]).tokens == 50
+    assert cache.match(tokens(70)).tokens == 69  # the last one's logits are wanted
+    assert cache.match([5, *tokens(70)]).tokens == 0
+
+
+def test_a_history_that_grows_stays_one_path_and_one_run():
+    cache = KVCache(200)
+    history = tokens(30)
+    for turn in range(8):
+        match = cache.match(history)
+        lease = cache.admit(match, len(history) + 40)
+        assert match.tokens == (len(history) - 20 if turn else 0)
+        assert len(runs(lease.table)) == 1
+        history += tokens(20, 1000 * turn)
+        cache.release(lease, history, keep=True)
+        history += tokens(20, 5000 + turn)
+    assert cache.used == 0
+    assert cache.idle == (len(history) - 20) // BLOCK + 1
+
+
+def test_two_channels_hold_the_blocks_of_their_persona_together():
+    cache = KVCache(40)
+    persona = tokens(64)
+    serve(cache, persona)
+    one = cache.admit(cache.match([*persona, 1, 2]), 80)
+    two = cache.admit(cache.match([*persona, 3, 4]), 80)
+    assert one.table[:4] == two.table[:4]
+    assert not set(one.table[4:]) & set(two.table[4:])
+    assert cache.shared == 4
+    cache.release(one, [*persona, 1, 2], keep=True)
+    assert cache.shared == 0
+    cache.release(two, [*persona, 3, 4], keep=True)
+    assert cache.match([*persona, 3, 4, 5]).tokens == 66
+
+
+def test_tenants_share_nothing():
+    cache = KVCache(40)
+    serve(cache, tokens(64), salt="one")
+    assert cache.match(tokens(64), "two").tokens == 0
+    assert cache.match(tokens(64), "one").tokens == 63
+    cache.drop_idle()
+    assert not cache._roots
+
+
+def test_the_least_recently_used_leaf_goes_first_and_a_shared_beginning_last():
+    cache = KVCache(12)
+    persona = tokens(32)
+    for channel in (100, 200, 300):
+        serve(cache, [*persona, *tokens(48, channel)])
+    cache.match(persona)
+    serve(cache, [*persona, *tokens(40, 100)])  # the oldest is used again
+    serve(cache, tokens(16 * 3, 900))
+    assert cache.match([*persona, *tokens(48, 100)]).tokens > 60
+    assert cache.match([*persona, *tokens(48, 300)]).tokens > 60
+    assert cache.match([*persona, *tokens(48, 200)]).tokens < 60
+    assert cache.match([*persona, *tokens(48, 200)]).tokens >= 32
+    assert cache.counts.evictions
+
+
+def test_an_idle_channel_moves_to_the_host_and_comes_back():
+    cache = KVCache(6, host_blocks=10)
+    first, second = tokens(96), tokens(96, 1000)
+    serve(cache, first)
+    serve(cache, second)
+    out = [move for move in cache.moves if move.tier is Tier.OUT]
+    assert len(out) == 6
+    assert cache.host_used == 6
+    cache.moves.clear()
+    match = cache.match(first)
+    assert match.tokens == 80
+    lease = cache.admit(match, 96)
+    back = [move for move in cache.moves if move.tier is Tier.IN]
+    assert [move.source for move in back] == [
+        move.target for move in sorted(out, key=lambda m: m.source)
+    ][:5]
+    assert [move.target for move in back] == lease.table[:5]
+    cache.release(lease, first, keep=True)
+    assert cache.counts.moved_in == 5
+
+
+def test_the_host_has_its_own_limit():
+    cache = KVCache(6, host_blocks=3)
+    for begin in range(0, 50_000, 1000):
+        serve(cache, tokens(96, begin))
+    assert cache.host_used <= 3
+    assert cache.free + cache.idle == 6
+
+
+def test_what_a_failed_sequence_computed_is_not_reused_and_what_others_hold_stays():
+    cache = KVCache(20)
+    persona = tokens(32)
+    other = cache.admit(cache.match(persona), 40)
+    cache.advance(other, persona)
+    failed = cache.admit(cache.match([*persona, *tokens(40, 70)]), 80)
+    cache.advance(failed, [*persona, *tokens(40, 70)])
+    cache.release(failed, [*persona, *tokens(40, 70)], keep=False)
+    assert cache.match([*persona, *tokens(40, 70)]).tokens == 32
+    cache.release(other, persona, keep=True)
+    assert cache.used == 0
+
+
+def test_a_root_goes_with_its_last_node():
+    cache = KVCache(8)
+    for salt in range(500):
+        serve(cache, tokens(40), salt=str(salt))
+    assert len(cache._roots) <= 8
+
+
+def test_old_entries_of_the_order_do_not_pile_up():
+    cache = KVCache(50)
+    for turn in range(3000):
+        serve(cache, [*tokens(33), turn])
+    assert len(cache._leaves) <= 4 * 50 + 65
+
+
+@given(st.lists(st.integers(0, 3), max_size=20), st.lists(st.integers(0, 3), max_size=20))
+def test_the_common_prefix_is_what_both_begin_with(one, other):
+    count = common_prefix(one, other)
+    assert one[:count] == other[:count]
+    assert count == min(len(one), len(other)) or one[count] != other[count]
+
+
+@given(st.data())
+def test_numbers_are_free_or_taken_and_neighbours_merge(data):
+    free, held = Extents(30), []
+    for _ in range(data.draw(st.integers(0, 30))):
+        if held and data.draw(st.booleans()):
+            back = held.pop(data.draw(st.integers(0, len(held) - 1)))
+            free.give(back)
+        else:
+            count = data.draw(st.integers(0, 8))
+            if count > free.free:
+                with pytest.raises(ValueError, match="wanted"):
+                    free.take(count)
+                continue
+            after = data.draw(st.none() | st.integers(0, 29))
+            held.append(free.take(count, after))
+            assert len(held[-1]) == count
+    taken = [each for numbers in held for each in numbers]
+    assert len(taken) == len(set(taken)) == 30 - free.free
+    left = [each for begin, length in free.runs() for each in range(begin, begin + length)]
+    assert sorted(taken + left) == list(range(30))
+    assert all(a + b < c for (a, b), (c, _) in zip(free.runs(), free.runs()[1:], strict=False))
+
+
+class Machine(RuleBasedStateMachine):
+    """Arrivals, steps, ends, cancels, failures and short memory in any order.
+
+    The tensors are played by dictionaries of what lies where: block -> tokens by place.
+    """
+
+    BLOCKS, HOST = 12, 5
+
+    def __init__(self):
+        super().__init__()
+        self.cache = KVCache(self.BLOCKS, self.HOST)
+        self.scheduler = Scheduler(max_running=4, step_tokens=24, max_waiting=6)
+        self.device = {n: {} for n in range(self.BLOCKS)}
+        self.host = {n: {} for n in range(self.HOST)}
+
+    def fit(self, sequence):
+        match = self.cache.match(sequence.request.prompt_ids, sequence.request.cache_salt)
+        return Fit.YES if self.cache.can_admit(match, sequence.reserve) else Fit.NO
+
+    def carry_out(self):
+        for move in self.cache.moves:
+            source = (self.host if move.tier is Tier.IN else self.device)[move.source]
+            target = (self.host if move.tier is Tier.OUT else self.device)[move.target]
+            copied = {place: source[place] for place in range(move.tokens)}
+            target.clear()
+            target.update(copied)
+        self.cache.moves.clear()
+
+    def end(self, sequence, keep):
+        self.scheduler.remove(sequence)
+        if sequence.lease is not None:
+            computed = sequence.tokens[: sequence.computed]
+            self.cache.release(sequence.lease, computed, keep=keep)
+
+    @rule(
+        begin=st.sampled_from([0, 0, 0, 100]),
+        shared=st.integers(0, 60),
+        own=st.integers(1, 40),
+        kind=st.integers(0, 2),
+        more=st.integers(0, 30),
+        priority=st.integers(0, 1),
+        salt=st.sampled_from(["", "", "", "x"]),
+    )
+    def arrive(self, begin, shared, own, kind, more, priority, salt):
+        if self.scheduler.waiting == 6:
+            return
+        prompt = (*tokens(shared, begin), *tokens(own, 1000 * (kind + 1)))
+        self.scheduler.add(
+            Sequence(
+                GenerationRequest(
+                    "r", prompt, max_tokens=more, channel=str(kind), priority=priority,
+                    cache_salt=salt,
+                )
+            )
+        )  # fmt: skip
+
+    @rule(fails=st.sampled_from([False, False, False, True]))
+    def step(self, fails):
+        for each in self.scheduler.admit(self.fit):
+            prompt, salt = each.request.prompt_ids, each.request.cache_salt
+            each.hold(self.cache.admit(self.cache.match(prompt, salt), each.reserve, salt))
+        plan = self.scheduler.plan()
+        self.carry_out()
+        writers = [n for s, _ in plan for n in s.lease.table[s.computed // BLOCK :]]
+        assert len(writers) == len(set(writers))
+        for each, count in plan:
+            for at in range(each.computed):  # what it will look at is its own text
+                lies = self.device[each.lease.table[at // BLOCK]]
+                assert lies[at % BLOCK] == each.tokens[at]
+            for at in range(each.computed, each.computed + count):
+                self.device[each.lease.table[at // BLOCK]][at % BLOCK] = each.tokens[at]
+        for each, count in plan:
+            if fails:
+                self.end(each, keep=False)
+                continue
+            each.computed += count
+            self.cache.advance(each.lease, each.tokens[: each.computed])
+            if not each.pending:
+                if each.generated < each.request.max_tokens:
+                    each.tokens.append(7 + each.generated % 3)
+                else:
+                    self.end(each, keep=True)
+
+    @precondition(lambda self: self.scheduler.running)
+    @rule(data=st.data())
+    def cancel(self, data):
+        self.end(data.draw(st.sampled_from(self.scheduler.running)), keep=True)
+
+    @rule()
+    def memory_is_short(self):
+        self.cache.drop_idle()
+        assert self.cache.idle == self.cache.host_used == 0
+
+    @invariant()
+    def nothing_leaks(self):
+        nodes, stack = [], list(self.cache._roots.values())
+        while stack:
+            node = stack.pop()
+            stack += node.children.values()
+            if node.parent is not None:
+                nodes.append(node)
+                assert (node.block is None) != (node.host is None)
+                assert node.on_device == sum(c.block is not None for c in node.children.values())
+                assert node.block is not None or not node.on_device
+        blocks = [node.block for node in nodes if node.block is not None]
+        hosts = [node.host for node in nodes if node.host is not None]
+        leases = [s.lease for s in self.scheduler.running]
+        private = [
+            b for lease in leases for b in lease.table if b not in {n.block for n in lease.path}
+        ]
+        held = [n for lease in leases for n in lease.path]
+        free = [n for begin, length in self.cache.free_runs() for n in range(begin, begin + length)]
+        assert sorted(blocks + private + free) == list(range(self.BLOCKS))
+        assert len(hosts) == len(set(hosts)) == self.cache.host_used
+        for node in nodes:
+            assert node.refs == held.count(node)
+        assert self.cache.idle == sum(n.refs == 0 and n.block is not None for n in nodes)
+        assert self.cache.shared == sum(n.refs > 1 for n in nodes)
+        assert self.cache.used + self.cache.idle + self.cache.free == self.BLOCKS
+
+    def teardown(self):
+        for each in self.scheduler.expired(float("inf")):
+            self.end(each, keep=True)
+        self.cache.drop_idle()
+        assert self.cache.free == self.BLOCKS
+        assert not self.cache._roots
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -1,0 +1,68 @@
+"""The products: each near float32's, and a broken one is noticed and replaced."""
+
+import pytest
+import torch
+
+from kogpt_bot.generation import linear
+from kogpt_bot.generation.linear import KINDS, PlainLinear, Quantization, choose, prepare
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "kind"),
+    [
+        (torch.float32, Quantization.NONE, "packed"),
+        (torch.bfloat16, Quantization.NONE, "packed"),
+        (torch.float16, Quantization.NONE, "half"),
+        (torch.float32, Quantization.INT8, "int8"),
+    ],
+)
+def test_the_kind_follows_the_precision(dtype, quantization, kind):
+    assert choose(dtype, CPU, quantization) == kind
+    assert choose(dtype, torch.device("cuda"), Quantization.NONE) == "plain"
+
+
+@pytest.mark.parametrize("rows", [1, 5, 40])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_product_is_near(name, rows):
+    torch.manual_seed(rows)
+    weight, bias, given = torch.randn(48, 80), torch.randn(48), torch.randn(rows, 80)
+    wanted = given @ weight.T + bias
+    found = KINDS[name](weight, bias)(given)
+    assert found.dtype is torch.float32
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < linear.PROBE_TOLERANCE[name]
+
+
+def test_in_int8_a_loud_row_does_not_drown_a_quiet_one():
+    torch.manual_seed(0)
+    weight, given = torch.randn(48, 80), torch.randn(6, 80) * torch.logspace(-3, 3, 6)[:, None]
+    product = KINDS["int8"](weight, None)
+    wanted = given @ weight.T
+    together = product(given)
+    error = (together - wanted).norm(dim=1) / wanted.norm(dim=1)
+    assert float(error.max()) < 0.03
+    for row in range(6):
+        assert torch.equal(product(given[row : row + 1])[0], together[row])
+    assert torch.equal(product(torch.zeros(2, 80)), torch.zeros(2, 48))
+
+
+class _Absent:
+    def __init__(self, weight, bias):
+        raise NotImplementedError("no such operator on this processor")
+
+
+class _Wrong(PlainLinear):
+    def __call__(self, rows):
+        return super().__call__(rows).flip(-1)
+
+
+@pytest.mark.parametrize("broken", [_Absent, _Wrong])
+def test_what_does_not_work_here_is_replaced(monkeypatch, broken):
+    monkeypatch.setitem(linear.KINDS, "packed", broken)
+    assert prepare("packed", torch.float32) is PlainLinear
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_works_is_kept(name):
+    assert prepare(name, torch.float32) is KINDS[name]
