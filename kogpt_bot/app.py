@@ -38,6 +38,7 @@ from kogpt_bot.delivery.responder import Responder
 from kogpt_bot.delivery.resume import resume
 from kogpt_bot.generation.supervisor import GenerationSupervisor
 from kogpt_bot.metrics import Metrics
+from kogpt_bot.moderation.parts import Moderation
 from kogpt_bot.moderation.parts import build as build_moderation
 from kogpt_bot.ops import logging as logs
 from kogpt_bot.ops.adapters import AdapterHost, AdapterState, HostedAdapter
@@ -138,6 +139,7 @@ async def run(
         drain = partial(_drain, core, signals.hurry)
         parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
         parts.run("announcer", announcer.run())
+        parts.run("moderation", core.moderation.run())
         if resume:
             await core.resume(host.adapters)
         host.start(CountedInbox(core.inbox, metrics))
@@ -171,6 +173,7 @@ class _Core:
     lanes: Lanes
     responder: Responder
     desk: Desk
+    moderation: Moderation
     store: Store
     drain_limit_s: float
     clock: Clock
@@ -209,7 +212,14 @@ async def _core(
     book = ChannelBook(SettingsLayers(), settings.personas)
     source = generation.source
     manager = ConversationManager(source.generate, lambda: randomness.getrandbits(31))
-    moderation = build_moderation(settings, store.profanity, clock)
+    moderation = build_moderation(
+        settings,
+        store.profanity,
+        clock,
+        metrics,
+        announcer.announce,
+        lambda key: book.effective(key).settings.language,
+    )
     answers = moderation.answers(
         manager, lambda asked: Notice.ANSWER_BLOCKED.text(asked.settings.language)
     )
@@ -235,6 +245,7 @@ async def _core(
         pseudonyms=moderation.pseudonyms,
         rights=Rights(settings.owners),
         clock=clock,
+        hits=moderation.channel,
     )
     desk = Desk(parts, RateLimiter(clock, per_minute=limits.actions_per_minute))
     draw, incoming = randomness.random, moderation.incoming
@@ -251,7 +262,7 @@ async def _core(
         incoming,
         announcer.announce,
     )
-    core = _Core(book, inbox, lanes, responder, desk, store, limits.drain_s, clock)
+    core = _Core(book, inbox, lanes, responder, desk, moderation, store, limits.drain_s, clock)
     book.replace(await core.layers(settings), settings.personas)
     return core
 

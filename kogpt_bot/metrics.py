@@ -52,6 +52,12 @@ class Metrics:
             ["adapter"],
             registry=self.registry,
         )
+        self._profanity = Counter(
+            "kogpt_bot_profanity_hits",
+            "Profanity that was found: in an answer, a message or a name, and what became of it",
+            ["adapter", "direction", "outcome"],
+            registry=self.registry,
+        )
         self._reloads = Counter(
             "kogpt_bot_reloads",
             "Reloads of the configuration: applied, unchanged or refused",
@@ -77,6 +83,10 @@ class Metrics:
     def adapter_restarted(self, adapter: str) -> None:
         """Count a new start of an adapter that failed."""
         self._adapter_restarts.labels(adapter).inc()
+
+    def profanity_found(self, adapter: str, direction: str, outcome: str) -> None:
+        """Count a hit of the profanity log."""
+        self._profanity.labels(adapter, direction, outcome).inc()
 
     def reloaded(self, result: str) -> None:
         """Count a reload: `applied`, `unchanged` or `refused`."""

@@ -12,7 +12,9 @@ from kogpt_bot.clock import Clock
 from kogpt_bot.conversation.settings import Profanity, scopes
 from kogpt_bot.messages import ChannelKey
 from kogpt_bot.moderation.detector import Detector
+from kogpt_bot.moderation.lexicon import Lexicon
 from kogpt_bot.moderation.normalise import normalise
+from kogpt_bot.moderation.pattern import PatternError
 from kogpt_bot.store.profanity import ProfanityTable
 
 log = structlog.get_logger(__name__)
@@ -20,6 +22,7 @@ log = structlog.get_logger(__name__)
 MAX_DETECTORS = 32  # different word lists at a time; each is some megabytes of patterns
 REFRESH_S = 5.0  # a review made elsewhere (the command line) takes effect within this time
 
+_EMPTY = Lexicon((), (), ())
 _Words = tuple[frozenset[str], frozenset[str]]  # allowed, extra
 
 
@@ -71,10 +74,16 @@ class Detectors:
             return self._plain
         usable = sorted(filter(can_be_found, extra))
         for word in extra.difference(usable):
-            log.warning("extra_word_ignored", word=word, why="it has no letter and no digit")
+            log.warning("extra_word_ignored", word=word, why="it has nothing to look for")
         return self._plain.with_words(allow=sorted(allow), extra=usable)
 
 
 def can_be_found(word: str) -> bool:
     """Whether a word of the owner's has something that the detector can look for."""
-    return any(char.isalnum() for char in normalise(word).text)
+    if not any(char.isalnum() for char in normalise(word).text):
+        return False
+    try:
+        Detector(_EMPTY).with_words(extra=[word])
+    except PatternError:  # it begins with a sign that is read as a space, say
+        return False
+    return True

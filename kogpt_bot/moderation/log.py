@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Literal
@@ -12,6 +13,7 @@ from kogpt_bot.clock import Clock
 from kogpt_bot.conversation.manager import Outcome, ReplyRequest
 from kogpt_bot.messages import ChannelKey
 from kogpt_bot.moderation.detector import Match
+from kogpt_bot.moderation.file import HitFile
 from kogpt_bot.pseudonym import Pseudonyms
 from kogpt_bot.store import JsonValue
 from kogpt_bot.store.profanity import ProfanityTable
@@ -38,12 +40,14 @@ class ProfanityLog:
         clock: Clock,
         *,
         kept: Kept = "full",
+        file: HitFile | None = None,
         heard: Callable[[Sequence[Hit]], None] | None = None,
     ) -> None:
         self.table = table
         self._pseudonyms = pseudonyms
         self._clock = clock
         self._kept = kept
+        self._file = file
         self._heard = heard
 
     def answer(self, request: ReplyRequest) -> AnswerRecord:
@@ -100,7 +104,7 @@ class ProfanityLog:
             people=person,
         )
         _, hits = await self.table.record(row, self._findings(text, matches))
-        self._tell(hits)
+        await self._tell(hits)
         return bool(hits)
 
     def _findings(self, text: str, matches: Iterable[Match]) -> list[Finding]:
@@ -114,7 +118,12 @@ class ProfanityLog:
             return redacted(text, [_word_span(text, match.start, match.end) for match in matches])
         return text
 
-    def _tell(self, hits: Sequence[Hit]) -> None:
+    async def _tell(self, hits: Sequence[Hit]) -> None:
+        if hits and self._file is not None:
+            try:
+                await asyncio.to_thread(self._file.write, hits)
+            except OSError as error:  # the table has it; a full disk must not silence the bot
+                log.error("profanity_file_failed", why=str(error))  # noqa: TRY400
         for hit in hits:
             log.info(
                 "profanity_found",
@@ -150,7 +159,7 @@ class AnswerRecord:
             hits = await self._owner.table.append(self._row, findings)
         else:
             self._row, hits = await self._owner.table.record(self._row, findings)
-        self._owner._tell(hits)
+        await self._owner._tell(hits)
 
     async def close(self, text: str, outcome: Outcome) -> None:
         """Write down all of the text that was written; nothing where nothing was found."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from kogpt_bot.clock import Clock
 from kogpt_bot.conversation.settings import scopes
@@ -53,24 +54,28 @@ class Reviews:
         by: str,
         everywhere: bool = False,
         phrase: str = "",
+        lenient: bool = False,
+        at: datetime | None = None,
     ) -> Reviewed:
         """Say of a hit that it is right or a false alarm; `by` names who says so.
 
         A false alarm allows `phrase`, or the word that the match stands in, in the hit's channel
         or everywhere; right takes that back. Raises Refused for a hit that is not there, and
-        where no phrase is known that lets the text pass.
+        where no phrase is known that lets the text pass (with `lenient` nothing is allowed then).
         """
         hit = await self._table.hit(hit_id)
         if hit is None:
             raise Refused(f"there is no hit {hit_id}; `kogpt-bot profanity list` shows the newest")
         allowed = None
         if verdict is Verdict.FALSE_ALARM:
-            allowed = Allowed(
-                EVERYWHERE if everywhere else scope_of(hit),
-                phrase.strip() or await asyncio.to_thread(phrase_of, hit),
-            )
-        now = self._clock.now()
-        await self._table.review(hit, verdict, by=by, at=now, allowed=allowed)
+            try:
+                phrase = phrase.strip() or await asyncio.to_thread(phrase_of, hit)
+                allowed = Allowed(EVERYWHERE if everywhere else scope_of(hit), phrase)
+            except Refused:
+                if not lenient:
+                    raise
+        at = at or self._clock.now()
+        await self._table.review(hit, verdict, by=by, at=at, allowed=allowed)
         if self._changed is not None:
             await self._changed()
         return Reviewed(hit, verdict, allowed)

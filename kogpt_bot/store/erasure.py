@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kogpt_bot.conversation.trigger import calls
 from kogpt_bot.messages import ChannelKey
+from kogpt_bot.store.profanity import erase_channel as erase_log_of
+from kogpt_bot.store.profanity import erase_person as erase_from_log
 from kogpt_bot.store.settings import Transaction
 from kogpt_bot.store.tables import (
     channels,
@@ -39,7 +41,8 @@ class Erasure:
         """Erase a person in one channel, or on the whole platform; returns how many messages.
 
         Gone are the texts and names of their messages, the answers to them, answers to others
-        that name them, their feedback and reports, and reports about answers to them. What stays
+        that name them, their feedback and reports, reports about answers to them, and what the
+        profanity log holds of all this. What stays
         of a message is its place: a platform may deliver it again, and it shall not be answered
         anew. In audits the person becomes nobody. Without a channel, chats of the person alone
         whose address is their id are erased whole.
@@ -66,6 +69,7 @@ class Erasure:
             await _erase_mentions(connection, places, [name for name in names if name.strip()])
             await _erase_opinions(connection, person, key)
             await _leave_audits(connection, person, key)
+            await erase_from_log(connection, person, str(key) if key is not None else "")
             if key is None:
                 await _erase_own_chats(connection, adapter, user_id)
             return erased.rowcount
@@ -152,6 +156,7 @@ async def _erase_own_chats(connection: AsyncConnection, adapter: str, user_id: s
         if ChannelKey.parse(text).channel != user_id:
             continue
         await connection.execute(delete(channels).where(channels.c.key == text))
+        await erase_log_of(connection, text)
         scope = text.rpartition("/")[0]
         for table in (settings, settings_audit):
             below = table.c.scope.startswith(f"{scope}/", autoescape=True)

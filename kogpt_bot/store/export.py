@@ -13,6 +13,8 @@ from kogpt_bot.store.tables import (
     feedback,
     messages,
     opt_outs,
+    profanity_hits,
+    profanity_texts,
     reports,
     settings_audit,
     turns,
@@ -43,6 +45,7 @@ class Export:
                 "feedback": await _feedback(connection, person),
                 "reports": await _reports(connection, person),
                 "settings_changed": await _changes(connection, person),
+                "profanity": await _found(connection, person),
             }
 
 
@@ -96,6 +99,19 @@ async def _answers(
         }
         for row in reversed(rows)
     ]
+
+
+async def _found(connection: AsyncConnection, person: str) -> Rows:
+    """Return what the profanity log holds of what the person wrote or was answered."""
+    found, text = profanity_hits.c, profanity_texts.c
+    query = (
+        select(text.at, text.channel, text.direction, text.outcome, text.text, found.matched)
+        .join(profanity_texts, text.id == found.text_id)
+        .where(text.person == person)
+        .order_by(found.id)
+    )
+    rows = (await connection.execute(query)).all()
+    return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]
 
 
 async def _opted_out(connection: AsyncConnection, person: str) -> str | None:

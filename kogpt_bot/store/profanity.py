@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Row, Select, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kogpt_bot.conversation.settings import scopes
+from kogpt_bot.messages import ChannelKey
 from kogpt_bot.store.profanity_values import (
     Allowed,
     Direction,
@@ -32,6 +34,7 @@ from kogpt_bot.store.tables import (
 Transaction = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 ERASED = "[erased]"
+PARAMETERS = 500  # of one query; databases limit them
 MAX_ALLOWED = 10_000  # phrases; more are no exceptions any more
 
 
@@ -142,29 +145,54 @@ class ProfanityTable:
             return (await connection.execute(gone)).rowcount
 
     async def erase_channel(self, channel: str) -> int:
-        """Erase what was found in a channel, and what was allowed there."""
-        gone = delete(profanity_texts).where(profanity_texts.c.channel == channel)
-        entries = delete(profanity_allowed).where(profanity_allowed.c.scope == channel)
+        """Erase what was found in a channel, and what was allowed there alone."""
         async with self._write() as connection:
-            await connection.execute(entries)
-            return (await connection.execute(gone)).rowcount
+            return await erase_channel(connection, channel)
+
+    async def left(self, ids: Collection[int]) -> dict[int, bool]:
+        """Return which of these hits are still there, and whether their texts are."""
+        query = select(profanity_hits.c.id, profanity_texts.c.text).select_from(_JOINED)
+        left: dict[int, bool] = {}
+        asked = sorted(ids)
+        async with self._read() as connection:
+            for first in range(0, len(asked), PARAMETERS):
+                some = profanity_hits.c.id.in_(asked[first : first + PARAMETERS])
+                for row in await connection.execute(query.where(some)):
+                    left[row.id] = row.text != ERASED
+        return left
 
     async def erase_person(self, person: str, channel: str = "") -> int:
-        """Erase what a person wrote or was answered, and the prompts that hold their words.
-
-        `person` is the keyed hash; with `channel` only there. Returns how many texts are gone.
-        """
-        here = (profanity_texts.c.channel == channel,) if channel else ()
-        gone = delete(profanity_texts).where(profanity_texts.c.person == person, *here)
-        prompts = (
-            update(profanity_texts)
-            .where(profanity_texts.c.people.contains(person, autoescape=True), *here)
-            .values(prompt=ERASED, request=None)
-        )
+        """Erase a person as `erase_person` does, in a transaction of its own."""
         async with self._write() as connection:
-            erased = (await connection.execute(gone)).rowcount
-            await connection.execute(prompts)
-            return erased
+            return await erase_person(connection, person, channel)
+
+
+async def erase_person(connection: AsyncConnection, person: str, channel: str = "") -> int:
+    """Erase what a person wrote or was answered; returns how many texts are gone.
+
+    `person` is the keyed hash; with `channel` only there. Of answers to others for which the
+    model had read the person's words, what was found stays, and not a word of the texts.
+    """
+    here = (profanity_texts.c.channel == channel,) if channel else ()
+    gone = delete(profanity_texts).where(profanity_texts.c.person == person, *here)
+    erased = (await connection.execute(gone)).rowcount
+    read = (profanity_texts.c.people.contains(person, autoescape=True), *here)
+    words = update(profanity_hits).where(
+        profanity_hits.c.text_id.in_(select(profanity_texts.c.id).where(*read))
+    )
+    await connection.execute(words.values(word="", matched=""))
+    blank = {"text": ERASED, "prompt": ERASED, "generated": ERASED, "request": None, "digest": ""}
+    await connection.execute(update(profanity_texts).where(*read).values(blank))
+    return erased
+
+
+async def erase_channel(connection: AsyncConnection, channel: str) -> int:
+    """Erase what was found in a channel, and what was allowed there alone."""
+    scope = scopes(ChannelKey.parse(channel))[-1][1]
+    entries = delete(profanity_allowed).where(profanity_allowed.c.scope == scope)
+    await connection.execute(entries)
+    gone = delete(profanity_texts).where(profanity_texts.c.channel == channel)
+    return (await connection.execute(gone)).rowcount
 
 
 async def _known(connection: AsyncConnection, text: HitText) -> bool:

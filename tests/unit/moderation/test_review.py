@@ -136,7 +136,7 @@ def test_the_phrase_is_the_word_without_its_particle(word, phrase):
     assert phrase_of(hit_of(word, matched, "ssibal")) == phrase
 
 
-@pytest.mark.parametrize("word", ["!!", "[", "😀", " ", "…"])
+@pytest.mark.parametrize("word", ["!!", "[", "😀", " ", "…", "´0"])
 async def test_a_word_without_a_letter_is_left_out(table, clock, detector, word):
     assert not can_be_found(word)
     made = await Detectors(table, clock, detector).of(ROOM, Profanity(extra=(word,)))
