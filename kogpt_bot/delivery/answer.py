@@ -85,7 +85,8 @@ class Answer:
         self._persona = owner.book.persona(self._settings.persona)
         self._deadline = received_at + owner.limits.reply_deadline_s
         self._quiet_until = received_at + owner.limits.burst_window_s
-        self._outbox = TurnOutbox(owner.store, turn, owner.clock)
+        keyed = adapter.capabilities_in(turn.key).idempotent_send
+        self._outbox = TurnOutbox(owner.store, turn, owner.clock, owner.gates, keyed=keyed)
         self._stream = AnswerStream(
             adapter,
             turn.key,

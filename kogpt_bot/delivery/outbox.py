@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 
 from kogpt_bot.clock import Clock
 from kogpt_bot.delivery.persist import insist
+from kogpt_bot.delivery.stream import Sending
+from kogpt_bot.errors import NotSent, RetryAfter
 from kogpt_bot.store import OutboxPart, PartState, Store, Turn
 
 # Discord checks a nonce against "the past few minutes" only; later, a repeated send shows twice.
@@ -14,13 +19,31 @@ KEY_LASTS = timedelta(seconds=120)
 CLOCK_SLACK = timedelta(seconds=5)  # a part that is younger than this is of another time
 
 
-class TurnOutbox:
-    """The `Ledger` of an answer, in the store. Every call insists until it is on disk."""
+class Gates:
+    """Where sends carry no key, a platform's sends go out one at a time.
 
-    def __init__(self, store: Store, turn: Turn, clock: Clock) -> None:
+    So a crash leaves at most one of which nobody knows whether it was shown.
+    """
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def of(self, adapter: str, *, keyed: bool) -> AbstractAsyncContextManager[object]:
+        """Return what a send has to go through."""
+        return nullcontext() if keyed else self._locks[adapter]
+
+
+class TurnOutbox:
+    """The `Ledger` of an answer, in the store. Every record is insisted on until it is on disk."""
+
+    def __init__(
+        self, store: Store, turn: Turn, clock: Clock, gates: Gates, *, keyed: bool
+    ) -> None:
         self._store = store
         self._turn = turn
         self._clock = clock
+        self._gates = gates
+        self._keyed = keyed
         self._parts: dict[int, OutboxPart] = {}
 
     async def load(self) -> list[OutboxPart]:
@@ -29,27 +52,38 @@ class TurnOutbox:
         self._parts = {part.number: part for part in found}
         return found
 
-    async def before_send(self, number: int, text: str) -> str:
-        """Record that a message is about to be sent; returns its key."""
-        if number not in self._parts:
-            self._parts[number] = await insist(
-                self._clock,
-                lambda: self._store.record_part(self._turn, number, text, self._clock.now()),
-            )
-        return self._parts[number].nonce
+    @asynccontextmanager
+    async def sending(self, number: int, text: str) -> AsyncIterator[Sending]:
+        """Record that message `number` is being sent, and when it was, its id."""
+        async with self._gates.of(self._turn.key.adapter, keyed=self._keyed):
+            if (part := self._parts.get(number)) is None:
+                self._parts[number] = await insist(
+                    self._clock,
+                    lambda: self._store.record_part(self._turn, number, text, self._clock.now()),
+                )
+            elif part.state is PartState.PLANNED:
+                await self._mark(number, PartState.PENDING)
+            sending = Sending(self._parts[number].nonce)
+            try:
+                yield sending
+            except (RetryAfter, NotSent):
+                if not self._keyed:  # with a key, an earlier attempt may have been shown
+                    await self._mark(number, PartState.PLANNED)
+                raise
+            await self._mark(number, PartState.SHOWN, sending.message_id)
 
-    async def after_send(self, number: int, message_id: str) -> None:
-        """Record that a message is shown, and its platform id."""
-        part = self._parts[number]
-        await insist(
-            self._clock,
-            lambda: self._store.settle_part(part, PartState.SHOWN, self._clock.now(), message_id),
+    async def _mark(self, number: int, state: PartState, message_id: str = "") -> None:
+        part, now = self._parts[number], self._clock.now()
+        self._parts[number] = await insist(
+            self._clock, lambda: self._store.mark_part(part, state, now, message_id)
         )
 
     async def whole(self, texts: Sequence[str]) -> None:
         """Record all of the answer, before the rest of it is shown."""
+        state = PartState.PENDING if self._keyed else PartState.PLANNED
         parts = await insist(
-            self._clock, lambda: self._store.record_answer(self._turn, texts, self._clock.now())
+            self._clock,
+            lambda: self._store.record_answer(self._turn, texts, self._clock.now(), state),
         )
         self._parts = {part.number: part for part in parts}
 

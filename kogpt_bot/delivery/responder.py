@@ -19,6 +19,7 @@ from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.lanes import Job
 from kogpt_bot.delivery.limits import OncePerMinute
 from kogpt_bot.delivery.notices import Notice
+from kogpt_bot.delivery.outbox import Gates
 from kogpt_bot.delivery.persist import insist
 from kogpt_bot.errors import AdapterError, TurnGone
 from kogpt_bot.messages import ChannelKey, Outgoing
@@ -59,6 +60,7 @@ class Responder:
         self.model = model
         self.limits = limits
         self.clock = clock
+        self.gates = Gates()
         self._adapters = adapters
         self._metrics = metrics
         self._stops: dict[ChannelKey, tuple[int, asyncio.Event]] = {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -57,15 +58,22 @@ def offers(capabilities: Capabilities, *, wanted: bool) -> Offers:
     return Offers((ActionKind.STOP,), done)
 
 
+@dataclass(slots=True)
+class Sending:
+    """One send: the key that it carries, and the id that the platform gave it in the end."""
+
+    nonce: str
+    message_id: str = ""
+
+
 class Ledger(Protocol):
     """Where it is written down, before and after, what is sent."""
 
-    async def before_send(self, number: int, text: str) -> str:
-        """Record that message `number` of the answer is about to be sent; return its key."""
-        ...
+    def sending(self, number: int, text: str) -> AbstractAsyncContextManager[Sending]:
+        """Record that message `number` of the answer is being sent, then that it is shown.
 
-    async def after_send(self, number: int, message_id: str) -> None:
-        """Record that it is shown, under this id."""
+        The block makes one attempt, and sets the id where it succeeds.
+        """
         ...
 
     async def whole(self, texts: Sequence[str]) -> None:
@@ -288,21 +296,22 @@ class AnswerStream:
             message = Outgoing(
                 text,
                 reply_to="" if number else self._reply_to,
-                nonce=await self._ledger.before_send(number, text),
                 final=final,
                 speaker=self._speaker,
                 offers=offers,
             )
-            self.parts.append(Part(await self._send(message), text, final))
-            await self._ledger.after_send(number, self.parts[-1].message_id)
+            self.parts.append(Part(await self._send(number, message), text, final))
             self._drafted = ""  # the message took the draft's place
         self._rest_between_edits()
 
-    async def _send(self, message: Outgoing) -> str:
+    async def _send(self, number: int, message: Outgoing) -> str:
         repeatable = self._capabilities.idempotent_send
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                return await self._adapter.send(self._key, message)
+                async with self._ledger.sending(number, message.text) as sending:
+                    keyed = replace(message, nonce=sending.nonce)
+                    sending.message_id = await self._adapter.send(self._key, keyed)
+                return sending.message_id
             except RetryAfter as error:
                 await self._flood_wait(error, attempt)
             except NotSent as error:

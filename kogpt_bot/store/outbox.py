@@ -28,12 +28,12 @@ class OutboxRoom(Room):
         """Record that a message is about to be sent. Raises TurnGone when the turn has ended."""
         async with self._write() as connection:
             await _mark_sending(connection, turn, now)
-            return await _insert(connection, turn, number, text, now)
+            return await _insert(connection, turn, number, text, now, PartState.PENDING)
 
     async def record_answer(
-        self, turn: Turn, texts: Sequence[str], now: datetime
+        self, turn: Turn, texts: Sequence[str], now: datetime, state: PartState
     ) -> list[OutboxPart]:
-        """Record the whole answer: what each message shall say, those not sent yet included.
+        """Record the whole answer: what each message shall say; `state` is that of new ones.
 
         Messages beyond the answer's end, of an attempt that was interrupted, stay as they are.
         """
@@ -42,21 +42,30 @@ class OutboxRoom(Room):
             known = {part.number: part for part in await _parts(connection, turn.id)}
             for number, text in enumerate(texts):
                 if (part := known.get(number)) is None:
-                    await _insert(connection, turn, number, text, now)
+                    await _insert(connection, turn, number, text, now, state)
                 elif part.text != text:
                     change = update(outbox).where(outbox.c.id == part.id)
                     await connection.execute(change.values(text=storable(text)))
             return await _parts(connection, turn.id)
 
-    async def settle_part(
+    async def mark_part(
         self, part: OutboxPart, state: PartState, now: datetime, platform_id: str = ""
-    ) -> None:
-        """Record what came of sending a message, and the id that the platform gave it."""
-        change = update(outbox).where(outbox.c.id == part.id)
+    ) -> OutboxPart:
+        """Record what is known of a message now, and the id that the platform gave it.
+
+        Raises TurnGone when the message was erased.
+        """
+        change = (
+            update(outbox)
+            .where(outbox.c.id == part.id)
+            .values(state=state, platform_id=storable(platform_id), settled_at=now)
+            .returning(outbox)
+        )
         async with self._write() as connection:
-            await connection.execute(
-                change.values(state=state, platform_id=platform_id, settled_at=now)
-            )
+            row = (await connection.execute(change)).one_or_none()
+            if row is None:
+                raise TurnGone(f"message {part.id} of the outbox was erased")
+            return _part(row)
 
     async def outbox_parts(self, turn: Turn) -> list[OutboxPart]:
         """Return what was recorded of a turn's answer, in order."""
@@ -65,7 +74,9 @@ class OutboxRoom(Room):
 
     async def outbox_depth(self) -> int:
         """Return how many messages are recorded and not known to be shown."""
-        query = select(func.count()).where(outbox.c.state == PartState.PENDING)
+        query = select(func.count()).where(
+            outbox.c.state.in_([PartState.PLANNED, PartState.PENDING])
+        )
         async with self._read() as connection:
             return int((await connection.execute(query)).scalar_one())
 
@@ -88,7 +99,12 @@ async def _mark_sending(
 
 
 async def _insert(
-    connection: AsyncConnection, turn: Turn, number: int, text: str, now: datetime
+    connection: AsyncConnection,
+    turn: Turn,
+    number: int,
+    text: str,
+    now: datetime,
+    state: PartState,
 ) -> OutboxPart:
     made = (
         insert(outbox)
@@ -96,7 +112,7 @@ async def _insert(
             turn_id=turn.id,
             number=number,
             text=storable(text),
-            state=PartState.PENDING,
+            state=state,
             recorded_at=now,
         )
         .returning(outbox)

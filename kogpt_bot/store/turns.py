@@ -156,9 +156,10 @@ async def _close_outbox(
 ) -> None:
     """Keep what was sent, not its text, which the message has; nothing is pending any more."""
     own = outbox.c.turn_id == turn_id
-    left = PartState.UNKNOWN if state is TurnState.UNKNOWN else PartState.REFUSED
-    pending = update(outbox).where(own, outbox.c.state == PartState.PENDING)
-    await connection.execute(pending.values(state=left, settled_at=now))
+    pending = PartState.UNKNOWN if state is TurnState.UNKNOWN else PartState.UNSENT
+    for before, after in ((PartState.PENDING, pending), (PartState.PLANNED, PartState.UNSENT)):
+        left = update(outbox).where(own, outbox.c.state == before)
+        await connection.execute(left.values(state=after, settled_at=now))
     await connection.execute(update(outbox).where(own).values(text=""))
 
 

@@ -101,10 +101,11 @@ class Reply:
 class PartState(enum.StrEnum):
     """What is known of one platform message of an answer."""
 
+    PLANNED = "planned"  # it was surely not sent yet
     PENDING = "pending"  # it is being sent, or was when the program ended
     SHOWN = "shown"  # the platform has named it
     UNKNOWN = "unknown"  # interrupted, and not repeated: it may or may not have been shown
-    REFUSED = "refused"  # the platform did not take it
+    UNSENT = "unsent"  # it was not shown and will not be
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class Core:
         self.store, self.model = store, model
         self.adapter = adapter or FakeAdapter()
         self.clock = clock = clock or SystemClock()
-        limits = limits or Limits(reply_deadline_s=5, **AT_ONCE)
+        limits = limits or Limits(reply_deadline_s=60, **AT_ONCE)
         personas = {"default": DEFAULT_PERSONA, **(personas or {})}
         self.book = book = ChannelBook(layers or SettingsLayers(), personas)
         self.pseudonyms = Pseudonyms(b"k" * 32)
@@ -127,7 +127,7 @@ class Core:
 
     async def settle(self, **states):
         """Wait until the turns are in these states."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             while await self.store.turn_states() != states:
                 await asyncio.sleep(0.005)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from kogpt_bot.delivery.stream import Sending
 
 
 class FakeLedger:
@@ -12,11 +15,12 @@ class FakeLedger:
         self.events: list[tuple[str, int]] = []
         self.texts: list[str] = []
 
-    async def before_send(self, number: int, text: str) -> str:
+    @asynccontextmanager
+    async def sending(self, number: int, text: str) -> AsyncIterator[Sending]:
         self.events.append(("before", number))
-        return f"n7.{number}"
-
-    async def after_send(self, number: int, message_id: str) -> None:
+        sending = Sending(f"n7.{number}")
+        yield sending
+        assert sending.message_id
         self.events.append(("after", number))
 
     async def whole(self, texts: Sequence[str]) -> None:
