@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -136,8 +137,7 @@ class Answer:
         sending = next((part for part in parts if part.state is PartState.PENDING), None)
         if sending is not None:
             if not self._can_repeat(sending):
-                why = "interrupted while sending"
-                await self._owner.end(self._turn, TurnState.UNKNOWN, {"why": why}, self._shown())
+                await self._end_as_shown(TurnState.UNKNOWN, "interrupted while sending")
                 return True
             if self._turn.answer_parts is None:
                 await self._stream.send_again(sending.text)
@@ -165,14 +165,20 @@ class Answer:
         if not (dead or late or fixed):
             return False
         why = "too many attempts" if dead else "too late" if late else "interrupted"
-        state = TurnState.DEAD if dead else TurnState.EXPIRED
         if self._stream.parts:
-            state = TurnState.REPLIED
-        await self._owner.end(self._turn, state, {"why": why}, self._shown())
-        if not self._stream.parts:
-            notice = Notice.UNAVAILABLE if dead else Notice.LATE
-            await self._owner.notify(self._turn, notice, self._settings)
+            await self._end_as_shown(TurnState.REPLIED, why)
+            return True
+        state = TurnState.DEAD if dead else TurnState.EXPIRED
+        await self._owner.end(self._turn, state, {"why": why})
+        notice = Notice.UNAVAILABLE if dead else Notice.LATE
+        await self._owner.notify(self._turn, notice, self._settings)
         return True
+
+    async def _end_as_shown(self, state: TurnState, why: str) -> None:
+        """Let what was shown of an interrupted answer be all of it."""
+        with suppress(AdapterError):
+            await self._stream.finish([part.text for part in self._stream.parts])
+        await self._owner.end(self._turn, state, {"why": why}, self._shown())
 
     async def _hear_out(self) -> None:
         """Wait, before anything is shown, for what the speaker may still have to say."""

@@ -1,0 +1,168 @@
+"""A real daemon between a platform and a generation service that outlive it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sqlite3
+import sys
+from collections import Counter
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from kogpt_bot.generation.api import Service, make_app
+from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.platform import FakePlatform
+from tests.fakes.tokenizer import make_tokenizer
+
+ROOT = Path(__file__).parents[2]
+TOKENIZER = make_tokenizer()
+
+
+class SlowEngine(FakeEngine):
+    """It takes its time over each character."""
+
+    pace_s = 0.002
+
+    def __init__(self):
+        super().__init__(tokenizer_json=TOKENIZER.to_str())
+
+    async def generate(self, request):
+        self.text = f" {len(self.requests)}번째로 하는 대답이에요. 잘 들었어요?"
+        async for chunk in super().generate(request):
+            await asyncio.sleep(self.pace_s)
+            yield chunk
+
+
+@pytest.fixture
+async def service():
+    """Serve a fake engine; give its URL and itself."""
+    engine = SlowEngine()
+    app = make_app(Service(engine=engine))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    server.install_signal_handlers = lambda: None
+    task = asyncio.create_task(server.serve([listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    engine.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    yield engine
+    server.should_exit = True
+    await task
+    listener.close()
+
+
+@pytest.fixture
+async def keyed():
+    async with FakePlatform(keyed=True, delay_s=0.02).serving() as platform:
+        yield platform
+
+
+@pytest.fixture
+async def keyless():
+    async with FakePlatform(keyed=False, delay_s=0.02).serving() as platform:
+        yield platform
+
+
+class Daemon:
+    """`kogpt-bot run`, to be killed and started again."""
+
+    def __init__(self, folder, service, platforms, *, store_url="null", limits="{}"):
+        self.folder = folder
+        self.database = folder / "data" / "kogpt.sqlite3"
+        self.platforms = platforms
+        self.process = None
+        self.log = folder / "log"
+        self.config = folder / "config.yaml"
+        adapters = "".join(f"  {name}: {{port: {p.port}}}\n" for name, p in platforms.items())
+        self.config.write_text(
+            f"data_dir: '{folder / 'data'}'\n"
+            f"adapters:\n  web: {{enabled: false}}\n{adapters}"
+            f"generation: {{url: '{service.url}'}}\n"
+            f"store: {{url: {store_url}}}\n"
+            "limits:\n"
+            "  waiting_per_channel: 1000\n  waiting_total: 10000\n  reply_deadline_s: 600\n"
+            "  messages_per_minute: 1000\n  burst_window_s: 0\n"
+        )
+
+    async def start(self):
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests/fakes/plugin")])
+        with self.log.open("a") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "kogpt_bot", "run", "-c", str(self.config),
+                stdout=log, stderr=log, cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": path, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"},
+            )  # fmt: skip
+        ended = asyncio.ensure_future(self.process.wait())
+        connected = [asyncio.ensure_future(p.connected.wait()) for p in self.platforms.values()]
+        both = asyncio.gather(*connected)
+        await asyncio.wait([ended, both], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert both.done(), self.log.read_text()[-3000:]
+        ended.cancel()
+
+    async def kill(self):
+        """End it without a word."""
+        self.process.kill()
+        await self.process.wait()
+        for platform in self.platforms.values():
+            while platform.connected.is_set():
+                await asyncio.sleep(0.005)
+
+    async def terminate(self):
+        """Ask it to end; returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            return await self.process.wait()
+
+    def query(self, text):
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(text).fetchall()
+
+    def turns(self):
+        """Return (adapter, platform id of the question) -> state."""
+        rows = self.query(
+            "SELECT channels.key, messages.platform_id, turns.state FROM turns"
+            " JOIN messages ON messages.id = turns.message_id"
+            " JOIN channels ON channels.id = turns.channel_id"
+        )
+        assert len(rows) == len({row[:2] for row in rows})
+        return {(key.split("/")[0], id_): state for key, id_, state in rows}
+
+    async def until_ended(self, count, timeout_s=90):
+        """Wait until so many turns have ended and nothing is left to be acknowledged."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                states = Counter(self.turns().values()) if self.database.exists() else Counter()
+                still = sum(states[s] for s in ("waiting", "generating", "sending"))
+                unacknowledged = sum(p.unacknowledged for p in self.platforms.values())
+                if not still and not unacknowledged and states.total() >= count:
+                    return states
+                await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def make_daemon(tmp_path, service):
+    """Return a maker of daemons; what still runs at the end is killed."""
+    made = []
+
+    def make(platforms, **options):
+        made.append(Daemon(tmp_path, service, platforms, **options))
+        return made[-1]
+
+    yield make
+    for daemon in made:
+        if daemon.process is not None and daemon.process.returncode is None:
+            daemon.process.kill()
+            await daemon.process.wait()
+
+
+@asynccontextmanager
+async def running(daemon):
+    await daemon.start()
+    yield daemon
+    assert await daemon.terminate() == 0
