@@ -51,11 +51,10 @@ from kogpt_bot.ops.signals import Signals
 from kogpt_bot.ops.watchdog import keep_pinging
 from kogpt_bot.store import Store
 from kogpt_bot.store.answers import Answers
-from kogpt_bot.store.database import sqlite_url
+from kogpt_bot.store.database import DATABASE, sqlite_url
 
 log = structlog.get_logger(__name__)
 
-DATABASE = "kogpt.sqlite3"
 CONCURRENCY = 64  # channels answered at once; the service has its own queue
 
 # How long the parts may take to stop. With the 20 s that answers get at most, all of it is over
@@ -125,7 +124,8 @@ async def run(
     async with Lifecycle() as parts:
         if pipeline is not None:
             parts.run("log", pipeline.keep_ticking())
-        store = await Store.open(settings.store.url or sqlite_url(settings.data_dir / DATABASE))
+        url = settings.store.url or sqlite_url(settings.data_dir / DATABASE)
+        store = await Store.open(url, heals=resume)
         parts.started("store", store.close, patience_s=STORE_PATIENCE_S)
 
         generation = GenerationLink(settings.generation)

@@ -273,9 +273,8 @@ def _with_log(config: Path | None, work: Callable[[ProfanityTable], Awaitable[Re
 
 @asynccontextmanager
 async def _log(config: Path | None) -> AsyncIterator[ProfanityTable]:
-    from kogpt_bot.app import DATABASE
     from kogpt_bot.store import Store
-    from kogpt_bot.store.database import sqlite_url
+    from kogpt_bot.store.database import DATABASE, sqlite_url
 
     settings = _settings(config)
     store = await Store.open(settings.store.url or sqlite_url(settings.data_dir / DATABASE))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -20,8 +22,17 @@ from sqlalchemy.exc import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kogpt_bot.errors import RowRefused, StoreError
+from kogpt_bot.store.corrupt import (
+    QUICK_CHECK_BYTES,
+    find_corruption,
+    set_aside,
+    speaks_of_corruption,
+)
 from kogpt_bot.store.schema import upgrade
 
+log = structlog.get_logger(__name__)
+
+DATABASE = "kogpt.sqlite3"  # the file in data_dir
 READ_ONLY = "kogpt_bot_read_only"  # execution option of a connection that only reads
 BUSY_TIMEOUT_MS = 35_000  # another process may hold the write lock for 30 s: a backup, a check
 
@@ -37,33 +48,38 @@ class Database:
     On SQLite, writing transactions are made one at a time: waiting here is fair and cheap, and
     SQLite has one writer anyway. What a transaction wrote is on disk when its block is left.
     Everything that the database raises is a StoreError here.
+
+    With `heals`, for the one daemon that a SQLite file belongs to: a file that turns out to be
+    corrupt, at the start or later, is set aside under a dated name, and a fresh one begun.
     """
 
-    def __init__(self, url: URL, engine: AsyncEngine) -> None:
+    def __init__(self, url: URL, engine: AsyncEngine, *, heals: bool = False) -> None:
         self.url = url
+        self.on_replaced: list[Callable[[], None]] = []
         self._engine = engine
+        self._heals = heals
+        self._suspect = False  # an error spoke of corruption
         self._writing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, url: str) -> Database:
+    async def open(cls, url: str, *, heals: bool = False) -> Database:
         """Open the database at `url` and bring its schema up to date.
 
         Raises SchemaTooNew for a database of a newer kogpt-bot and StoreError when it cannot be
         opened; the message names the database without its password.
         """
         parsed = parse_url(url)
-        engine = make_engine(parsed)
+        file = sqlite_file(parsed) if heals else None
+        if file is not None:
+            await _set_aside_if_corrupt(file, limit=QUICK_CHECK_BYTES)
         try:
-            async with engine.begin() as connection:
-                await connection.run_sync(upgrade)
-        except (SQLAlchemyError, OSError) as error:
-            await engine.dispose()
-            where = parsed.render_as_string(hide_password=True)
-            raise StoreError(f"cannot open the database {where}: {reason(error)}") from error
-        except StoreError:
-            await engine.dispose()
-            raise
-        return cls(parsed, engine)
+            engine = await _open_engine(parsed)
+        except StoreError as error:
+            if file is None or not speaks_of_corruption(str(error)):
+                raise
+            await _set_aside_if_corrupt(file)
+            engine = await _open_engine(parsed)
+        return cls(parsed, engine, heals=heals)
 
     async def close(self) -> None:
         """Close every connection; SQLite's write-ahead log is folded into the file."""
@@ -78,17 +94,72 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Give the connection of a transaction that is committed when the block is left."""
         if not self.is_sqlite:
-            async with _translated(), self._engine.begin() as connection:
+            async with self._translated(), self._engine.begin() as connection:
                 yield connection
             return
-        async with self._writing, _translated(), self._engine.begin() as connection:
-            yield connection
+        async with self._writing:
+            if self._suspect:
+                await self._heal()
+            async with self._translated(), self._engine.begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that only reads."""
-        async with _translated(), self._engine.connect() as connection:
+        if self._suspect:
+            async with self._writing:
+                await self._heal()
+        async with self._translated(), self._engine.connect() as connection:
             yield await connection.execution_options(**{READ_ONLY: True})
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:  # OSError: a server that is not there
+            if self._heals and speaks_of_corruption(reason(error)):
+                self._suspect = True
+            raise _translation(error) from error
+
+    async def _heal(self) -> None:
+        """Replace the file if it is corrupt indeed; nobody writes meanwhile."""
+        file = sqlite_file(self.url)
+        if not self._suspect or file is None:
+            return
+        await self._engine.dispose()
+        if await _set_aside_if_corrupt(file):
+            self._engine = await _open_engine(self.url)
+            for tell in self.on_replaced:
+                tell()
+        self._suspect = False
+
+
+async def _set_aside_if_corrupt(file: Path, *, limit: int | None = None) -> bool:
+    """Set a corrupt file aside and say so; returns whether it was corrupt."""
+    why = await asyncio.to_thread(find_corruption, file, limit=limit)
+    if not why:
+        return False
+    try:
+        aside = set_aside(file, datetime.now(UTC))
+    except OSError as error:
+        raise StoreError(f"{file} is corrupt ({why}) and cannot be renamed: {error}") from error
+    log.error("database_corrupt", file=str(file), why=why, set_aside_as=str(aside))
+    return True
+
+
+async def _open_engine(url: URL) -> AsyncEngine:
+    engine = make_engine(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(upgrade)
+    except (SQLAlchemyError, OSError) as error:
+        await engine.dispose()
+        where = url.render_as_string(hide_password=True)
+        raise StoreError(f"cannot open the database {where}: {reason(error)}") from error
+    except StoreError:
+        await engine.dispose()
+        raise
+    return engine
 
 
 def parse_url(url: str) -> URL:
@@ -161,14 +232,9 @@ def reason(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    try:
-        yield
-    except (IntegrityError, DataError) as error:
-        raise RowRefused(f"the database refused a row: {reason(error)}") from error
-    except StatementError as error:
-        kind = StoreError if isinstance(error, DBAPIError) else RowRefused
-        raise kind(f"the database failed: {reason(error)}") from error
-    except (SQLAlchemyError, OSError) as error:  # OSError: a server that is not there
-        raise StoreError(f"the database failed: {reason(error)}") from error
+def _translation(error: Exception) -> StoreError:
+    if isinstance(error, IntegrityError | DataError):
+        return RowRefused(f"the database refused a row: {reason(error)}")
+    # A value that the driver could not even be given.
+    refused = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    return (RowRefused if refused else StoreError)(f"the database failed: {reason(error)}")

@@ -38,3 +38,13 @@ def upgrade(connection: Connection) -> None:
                 f"this one knows up to {script.get_current_head()}: install the newer version"
             ) from None
     command.upgrade(config, "head")
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the schema that a database has; None for an empty one."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_revision() -> str:
+    """Return the schema of this version."""
+    return str(ScriptDirectory.from_config(alembic_config()).get_current_head())

@@ -25,7 +25,9 @@ class Store(MessageRoom, TurnRoom, OutboxRoom, RecordingRoom):
     """
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, ChannelIds())
+        channel_ids = ChannelIds()
+        super().__init__(database, channel_ids)
+        database.on_replaced.append(channel_ids.forget)
         self.settings = SettingsTable(self._read, self._write)
         self.profanity = ProfanityTable(self._read, self._write)
         self.people = PeopleTable(self._read, self._write)
@@ -33,9 +35,12 @@ class Store(MessageRoom, TurnRoom, OutboxRoom, RecordingRoom):
         self.export = Export(self._read)
 
     @classmethod
-    async def open(cls, url: str) -> Store:
-        """Open the database, creating or upgrading its tables."""
-        return cls(await Database.open(url))
+    async def open(cls, url: str, *, heals: bool = False) -> Store:
+        """Open the database, creating or upgrading its tables.
+
+        `heals` is for the daemon that a SQLite file belongs to: see `Database`.
+        """
+        return cls(await Database.open(url, heals=heals))
 
     async def close(self) -> None:
         """Record what was promised, then close every connection."""
