@@ -15,7 +15,7 @@ CONTEXT = 16  # characters on either side that a rule may look at
 # A word begins: no Hangul before, or one of the syllables that people put before an insult.
 _LEFT_EDGE = r"(?:(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네넌난좀또]))"
 # A word ends: no Hangul after, or a particle or an ending.
-_ENDINGS = "이가은는을를의에도만과와랑로야아여라요들님처럼같네냐임인년놈새거건걸뭐왜진개존씨"
+_ENDINGS = "이가은는을를의에도만과와랑로야아여라요들님처럼같네냐임인년놈새거건걸뭐왜진개존씨좀"
 _RIGHT_EDGE = rf"(?![가-힣](?<![{_ENDINGS}]))"
 _LEFT = {"any": "", "edge": _LEFT_EDGE, "start": r"(?<![가-힣a-z0-9])"}
 _RIGHT = {"any": "", "edge": _RIGHT_EDGE, "end": r"(?![가-힣])"}

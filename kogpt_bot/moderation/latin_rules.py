@@ -89,15 +89,15 @@ def _joined(form: str) -> str:
         elif word:
             pieces.append(_letters(word, first=first, masked=masked))
         else:
-            read = (
-                _letters(way, first=first) if way.strip() else _SPACE for way in ways.split("|")
-            )
+            read = (_letters(way, first=first) for way in ways.split("|"))
             pieces.append(f"(?:{'|'.join(read)})")
     return "".join(pieces)
 
 
 def _letters(word: str, *, first: bool, masked: bool = False) -> str:
     """Allow repeats, leet, a mark between two letters, and a mask for an inner one."""
+    if not word.strip():
+        return _SPACE if word else ""
     runs = [(letter, len(list(run))) for letter, run in groupby(word)]
     parts = []
     for index, (letter, count) in enumerate(runs):
@@ -112,11 +112,14 @@ def _letters(word: str, *, first: bool, masked: bool = False) -> str:
 
 
 def keyed_words(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield span and reading of each Latin word that types whole Hangul syllables."""
+    """Yield span and reading of each Latin word that types whole Hangul syllables.
+
+    A word with capitals is read in small letters, too: Whwrk, TLQKF.
+    """
     for match in KEYED.finditer(text):
-        reading = _reading(match.group())
-        if reading:
-            yield match.start(), match.end(), reading
+        for word in sorted({match.group(), match.group().lower()}):
+            if reading := _reading(word):
+                yield match.start(), match.end(), reading
 
 
 @lru_cache(maxsize=8192)

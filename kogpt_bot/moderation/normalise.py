@@ -25,6 +25,7 @@ from kogpt_bot.moderation.hangul import (
     is_vowel,
 )
 
+MAX_RUN = 2  # of one sign inside a word; the rest is dropped when drawn-out words are shortened
 MAX_FOLD = 4  # characters that one character may become; U+FDFA would become 18
 
 # Characters drawn like a jamo; they are read so beside a jamo, or as ㅅ or ㅈ before a syllable.
@@ -76,7 +77,9 @@ def _elongation() -> re.Pattern[str]:
         tails = {vowel, _TAILS.get(vowel, vowel)}
         goes_on = "".join(compose("ㅇ", tail, coda) for tail in tails for coda in JONGSEONG)
         behind.append(f"(?<=[{opens}][{goes_on}])")
-    return re.compile(f"[아-잏](?:{'|'.join(behind)})|[가-힣][ㅏ-ㅣ]")
+    # ... or a long run of one sign inside a word: 시ㅋㅋㅋㅋㅋㅋ발
+    run = rf"[가-힣](?P<sign>[^가-힣\s])(?P=sign){{{MAX_RUN},}}+[가-힣]"
+    return re.compile(f"[아-잏](?:{'|'.join(behind)})|[가-힣][ㅏ-ㅣ]|{run}")
 
 
 _ELONGATED = _elongation()
@@ -222,7 +225,12 @@ def _syllable_follows(chars: list[str], at: int) -> bool:
 def _shorten(cells: list[Cell]) -> list[Cell]:
     """Shorten drawn-out syllables: 씨이이발 and 씨ㅣㅣ발 to 씨발, 조오온나 to 존나."""
     short: list[Cell] = []
+    run = 0  # how often the last sign has stood here
     for char, start, end in cells:
+        run = run + 1 if short and char == short[-1][0] and not is_syllable(char) else 0
+        if run >= MAX_RUN:
+            short[-1] = (char, short[-1][1], end)
+            continue
         if short and is_syllable(short[-1][0]):
             last, last_start, _ = short[-1]
             onset, vowel, coda = decompose(last)

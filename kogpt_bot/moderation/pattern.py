@@ -22,12 +22,14 @@ from dataclasses import dataclass
 from kogpt_bot.moderation.hangul import compose, decompose, is_syllable
 
 MAX_GAP = 6  # characters between two syllables; more is another word
+_SURE = 3  # a disguised form of so many syllables is no accident, wherever it begins
 # What may stand between two syllables of a disguised word.
 _GAP = rf"[^가-힣\s]{{0,{MAX_GAP}}}+"
 _JAMO_GAP = r"[^가-힣ㄱ-ㅎ\s]{0,3}+"  # between initials, another initial is another word
 # ... with spaces, but for the end of a clause: "존, 나 왔어" is no disguise.
-_SPACED = rf"(?:(?![,.!?;:]\s)[^가-힣]){{0,{MAX_GAP}}}+"
-_JAMO_SPACED = r"(?:(?![,.!?;:]\s)[^가-힣ㄱ-ㅎ]){0,3}+"
+_SPACED = rf"(?![,.!?;:]\s)[^가-힣]{{0,{MAX_GAP}}}+"
+_JAMO_SPACED = r"(?![,.!?;:]\s)[^가-힣ㄱ-ㅎ]{0,3}+"
+_APART = rf"(?![,.!?;:]\s)[^가-힣]{{1,{MAX_GAP}}}+"  # each syllable on its own
 # A disguise begins where a word begins, or after one of these.
 _LEFT_EDGE = r"(?:(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네]))"
 _LEFT_OF_SPACED = r"(?<![가-힣a-z0-9])"
@@ -118,11 +120,15 @@ def expression(form: str, *, gaps: str) -> str:
     syllables = [slot for slot in slots if not slot.is_space]
     if gaps == "none" or len(syllables) < 2:
         return ways[0]
-    initials = any("ㄱ" <= c <= "ㅎ" for slot in slots[1:] for c in slot.choices)
+    initials = any(all("ㄱ" <= c <= "ㅎ" for c in slot.choices) for slot in syllables)
     tight, spaced = (_JAMO_GAP, _JAMO_SPACED) if initials else (_GAP, _SPACED)
-    ways.append(_LEFT_EDGE + _join(slots, tight))
+    sure = sum(not slot.optional for slot in syllables) >= _SURE
+    edge = "" if sure else _LEFT_EDGE
+    ways.append(edge + _join(slots, tight))
     if gaps == "spaced":
         ways.append(_LEFT_OF_SPACED + _join(slots, spaced) + _RIGHT_OF_SPACED)
+    elif sure and not initials:
+        ways.append(_LEFT_OF_SPACED + _join(slots, _APART) + _RIGHT_OF_SPACED)
     return f"(?:{'|'.join(ways)})"
 
 
