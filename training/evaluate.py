@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from kogpt_bot.conversation import transcript
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA
 from training.chats import own_dialogues
-from training.families import WORDS, families
+from training.families import BOT, WORDS, families
 from training.templates import TOPICS
 
 PROMPTS = Path(__file__).parent / "eval" / "prompts.jsonl"
@@ -98,7 +98,13 @@ def trained_on() -> re.Pattern[str]:
     """Return what matches just the sayings of our own training data, with any word filled in."""
     sayings = {text for topic in TOPICS for text in topic.openings}
     sayings |= {text for turns in own_dialogues() for who, text in turns if who != "봇"}
-    sayings |= {text for each in families() for line in each.lines[::2] for text in line}
+    sayings |= {
+        text
+        for each in families()
+        for who, line in zip(each.speakers, each.lines, strict=True)
+        if who != BOT
+        for text in line
+    }
     any_word = "|".join({each for words in WORDS.values() for each in words})
 
     def fill(match: re.Match[str]) -> str:
