@@ -25,6 +25,9 @@ from kogpt_bot.commands.rights import Rights
 from kogpt_bot.config import Settings, resolve_layers
 from kogpt_bot.config.load import plugins
 from kogpt_bot.config.secrets import secrets
+from kogpt_bot.console.listen import serve_port, serve_socket
+from kogpt_bot.console.server import make_port_app, make_socket_app
+from kogpt_bot.console.view import DaemonView
 from kogpt_bot.conversation.manager import ConversationManager
 from kogpt_bot.conversation.setting_values import check_overrides
 from kogpt_bot.conversation.settings import SettingsLayers
@@ -49,6 +52,7 @@ from kogpt_bot.ops.notify import Notifier
 from kogpt_bot.ops.reload import Reloader
 from kogpt_bot.ops.signals import Signals
 from kogpt_bot.ops.watchdog import keep_pinging
+from kogpt_bot.secret import read_secret
 from kogpt_bot.store import Store
 from kogpt_bot.store.answers import Answers
 from kogpt_bot.store.database import DATABASE, sqlite_url
@@ -121,7 +125,7 @@ async def run(
     """
     clock, metrics = clock or SystemClock(), Metrics()
     notifier = Notifier.from_environment(os.environ)
-    async with Lifecycle() as parts:
+    async with Lifecycle(clock) as parts:
         if pipeline is not None:
             parts.run("log", pipeline.keep_ticking())
         url = settings.store.url or sqlite_url(settings.data_dir / DATABASE)
@@ -150,9 +154,14 @@ async def run(
             partial(_apply, core, host, generation, pipeline),
             clock=clock, metrics=metrics, notifier=notifier,
         )  # fmt: skip
+        view = DaemonView(
+            host.adapters, generation, store, core.lanes, core.responder, metrics, reloader,
+            pipeline, clock, clock.monotonic(),
+        )  # fmt: skip
         running = Running(host.adapters, generation, store, metrics, reloader)
         if source is not None:
             parts.run("reload", reloader.run(signals.reload, source.file))
+            _open_console(parts, settings, view)
         stuck, status = partial(_stuck, generation), partial(_status_line, running)
         parts.run("watchdog", keep_pinging(notifier, clock, stuck, status))
         if started is not None:
@@ -333,6 +342,22 @@ async def _apply(
         removed=frozenset(host.adapters.keys() - new.adapters.keys()),
         before_start=core.resume,
     )
+
+
+def _open_console(parts: Lifecycle, settings: Settings, view: DaemonView) -> None:
+    """Let the operator look: over the socket in `data_dir`, and over a port where it is enabled."""
+    socket_app = partial(make_socket_app, view)
+    parts.run("console socket", serve_socket(settings.data_dir, socket_app))
+    chosen = settings.console
+    if not chosen.enabled:
+        return
+    token = read_secret("console.token", chosen.token_env, chosen.token_file)
+    port_app = make_port_app(view, chosen, token)
+
+    def listening(url: str) -> None:
+        log.info("console_listens", url=url)
+
+    parts.run("console", serve_port(chosen, port_app, view.clock, listening))
 
 
 def _stuck(generation: GenerationLink) -> str:

@@ -157,6 +157,35 @@ def run(
 
 
 @app.command()
+def status(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show how the running daemon is: its parts, its model, its queue."""
+    from kogpt_bot.console import client
+
+    found = client.status(_settings(config).data_dir)
+    typer.echo(
+        json.dumps(found, ensure_ascii=False, indent=2) if as_json else client.as_text(found)
+    )
+
+
+@app.command()
+def tail(
+    config: ConfigOption = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=200, help="How many of the past first.")
+    ] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the JSON lines.")] = False,
+) -> None:
+    """Watch the running daemon's log live, until it ends or Ctrl-C."""
+    from kogpt_bot.console import client
+
+    for line in client.tail(_settings(config).data_dir, lines):
+        typer.echo(line if as_json else client.line_as_text(line))
+
+
+@app.command()
 def chat(
     config: ConfigOption = None,
     once: Annotated[

@@ -8,6 +8,7 @@ KogptBotError
 │   ├── TurnGone                not retryable: the turn has ended, or was erased
 │   └── SchemaTooNew            fatal: exit 78, a newer program wrote this database
 ├── AlreadyRunning              fatal: exit 75, another instance holds the lock
+├── NotRunning                  no daemon answers: exit 1
 ├── AdapterError                a platform said no
 │   ├── RetryAfter              retryable after `seconds`
 │   ├── Unreachable             retryable: network, 5xx
@@ -72,6 +73,10 @@ class AlreadyRunning(KogptBotError):
     """Another instance holds what this one needs."""
 
     exit_code = EXIT_ALREADY_RUNNING
+
+
+class NotRunning(KogptBotError):
+    """There is no daemon to ask."""
 
 
 class AdapterError(KogptBotError):

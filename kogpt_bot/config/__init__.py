@@ -3,6 +3,7 @@
 from kogpt_bot.config.load import check, initial_text, load, resolve_layers
 from kogpt_bot.config.schema import json_schema
 from kogpt_bot.config.settings import (
+    ConsoleSettings,
     GenerationSettings,
     Limits,
     LoggingSettings,
@@ -12,6 +13,7 @@ from kogpt_bot.config.settings import (
 )
 
 __all__ = [
+    "ConsoleSettings",
     "GenerationSettings",
     "Limits",
     "LoggingSettings",

@@ -18,6 +18,7 @@ from kogpt_bot.config.channels import check_overrides, check_persona_name, check
 from kogpt_bot.config.describe import SECTION
 from kogpt_bot.config.sections import check_section, check_value, refused, shown, unknown
 from kogpt_bot.config.settings import (
+    ConsoleSettings,
     GenerationSettings,
     Limits,
     LoggingSettings,
@@ -30,13 +31,14 @@ from kogpt_bot.config.yaml import Path as KeyPath
 from kogpt_bot.conversation.persona import Persona
 from kogpt_bot.conversation.settings import ChannelSettings, Language, SettingsLayers, flatten
 from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.loopback import is_loopback
 from kogpt_bot.messages import ChannelKey
 
 __all__ = ["check", "initial_text", "load", "plugins", "resolve_layers"]
 
 SECTIONS = (
     "language", "data_dir", "defaults", "overrides", "personas",
-    "generation", "adapters", "owners", "store", "moderation", "logging", "limits",
+    "generation", "adapters", "owners", "store", "moderation", "console", "logging", "limits",
 )  # fmt: skip
 WITHOUT_FILE = "(no file)"  # stands for the file's name where a plug-in is at fault
 _ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
@@ -132,6 +134,7 @@ class _Reading:
             owners=self._owners(known_adapters),
             store=self._store(),
             moderation=self._moderation(known_adapters),
+            console=self._console(),
             logging=self._plain("logging", LoggingSettings),
             limits=self._plain("limits", Limits),
         )
@@ -202,6 +205,17 @@ class _Reading:
         elif found.url.startswith("postgresql") and find_spec("asyncpg") is None:
             remedy = "pip install 'kogpt-bot[postgres]'"
             self.fault(("store", "url"), f"asyncpg is not installed; {remedy}")
+        return found
+
+    def _console(self) -> ConsoleSettings:
+        found = self._plain("console", ConsoleSettings)
+        protected = found.token_env is not None or found.token_file is not None
+        if found.enabled and not is_loopback(found.host) and not protected:
+            self.fault(
+                ("console", "host"),
+                f"{found.host} is reachable from other machines; allowed: 127.0.0.1, or a token "
+                "besides (token_env or token_file)",
+            )
         return found
 
     def _moderation(self, adapters: Collection[str]) -> ModerationSettings:

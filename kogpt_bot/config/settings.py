@@ -61,6 +61,18 @@ class ModerationSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """The operator's page, health and metrics; `token_*` is what who asks must know."""
+
+    enabled: bool = True
+    host: Name = "127.0.0.1"
+    port: Annotated[int, Interval(ge=0, le=65535)] = 8081
+    allowed_hosts: tuple[str, ...] = ()
+    token_env: str | None = None
+    token_file: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoggingSettings:
     """What is logged, and in which shape."""
 
@@ -100,5 +112,6 @@ class Settings:
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store: StoreSettings = field(default_factory=StoreSettings)
     moderation: ModerationSettings = field(default_factory=ModerationSettings)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     limits: Limits = field(default_factory=Limits)

@@ -151,6 +151,13 @@ class GenerationClient:
             await _check(answer)
             return answer.content
 
+    async def metrics(self) -> str:
+        """Return the service's figures in Prometheus' text format."""
+        async with self._translated():
+            answer = await self._http.get("/metrics", timeout=CONNECT_S)
+            await _check(answer)
+            return answer.text
+
     async def health(self) -> Health:
         """Return whether the service can answer."""
         async with self._translated():

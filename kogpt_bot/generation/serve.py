@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ import uvicorn
 from kogpt_bot.errors import ConfigurationError, ModelError
 from kogpt_bot.generation.api import Service, make_app
 from kogpt_bot.generation.options import ServiceOptions
+from kogpt_bot.loopback import is_loopback
 
 if TYPE_CHECKING:
     from kogpt_bot.generation.engine import Engine
@@ -42,13 +42,6 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host} port {port}: {error.strerror or error}; "
             "end what uses the port, or choose another"
         ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches `host`."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def check_exposure(host: str, api_key: str) -> None:

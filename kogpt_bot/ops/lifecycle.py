@@ -10,8 +10,12 @@ from typing import Self
 
 import structlog
 
+from kogpt_bot.clock import Clock
+
 log = structlog.get_logger(__name__)
 
+STOP_WITHIN_S = 24.0  # all parts together; systemd and people expect an end within 25 s
+LAST_PATIENCE_S = 0.2  # for a part whose turn comes when the time is over
 TASK_PATIENCE_S = 1.0  # a task that was cancelled ends at its next await
 
 
@@ -29,7 +33,8 @@ class Lifecycle:
     stopped all the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._parts: list[_Part] = []
 
     def started(
@@ -61,14 +66,17 @@ class Lifecycle:
         return [part.name for part in self._parts]
 
     async def stop(self) -> None:
-        """Stop every part."""
+        """Stop every part, within `STOP_WITHIN_S` in all."""
+        end = self._clock.monotonic() + STOP_WITHIN_S
         while self._parts:
             part = self._parts.pop()
+            left = max(end - self._clock.monotonic(), LAST_PATIENCE_S)
+            patience = min(part.patience_s, left)
             try:
-                async with asyncio.timeout(part.patience_s):
+                async with asyncio.timeout(patience):
                     await part.stop()
             except TimeoutError:
-                log.error("part_stops_late", part=part.name, after_s=part.patience_s)  # noqa: TRY400
+                log.error("part_stops_late", part=part.name, after_s=round(patience, 1))  # noqa: TRY400
             except Exception:
                 log.exception("part_stop_failed", part=part.name)
 

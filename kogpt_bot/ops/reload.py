@@ -35,7 +35,7 @@ LIVE = frozenset(
 )  # fmt: skip
 NEEDS_RESTART = frozenset(
     {
-        "data_dir", "store", "moderation",
+        "data_dir", "store", "moderation", "console",
         "logging.format", "logging.file", "logging.keep_days", "logging.max_mb",
     }
 )  # fmt: skip

@@ -190,6 +190,8 @@ def test_the_prompt_loop(command, tiny_model):
         (("generate", "--device", "cuda:7"), 78, "this machine has"),
         (("config", "check", "missing.yaml"), 78, "cannot be read"),
         (("serve", "--api-key-env", "NOT_SET"), 78, "NOT_SET is not set"),
+        (("status",), 1, "error: no kogpt-bot runs with data_dir"),
+        (("tail",), 1, "error: no kogpt-bot runs with data_dir"),
         (("nonsense",), 2, "No such command"),
     ],
 )

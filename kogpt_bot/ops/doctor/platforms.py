@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from kogpt_bot.config import Settings
 from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.loopback import is_loopback
 from kogpt_bot.ops.doctor.check import Check, Verdict, failure, ok, warning
 from kogpt_bot.secret import open_to_others, read_secret
 
@@ -56,14 +56,7 @@ def _port(name: str, host: str, port: int) -> Check:
     except OSError as error:
         remedy = f"end what uses it (this bot already runs?), or set adapters.{name}.port"
         return warning(label, f"{host}:{port}: {error.strerror or error}", remedy)
-    if not _loopback(host):
+    if not is_loopback(host):
         remedy = f"keep strangers out with a reverse proxy, or set adapters.{name}.host: 127.0.0.1"
         return warning(label, f"{host}:{port} is free, and open to the network", remedy)
     return ok(label, f"{host}:{port} is free" if port else f"{host}, any free port")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from kogpt_bot.clock import SystemClock
+from kogpt_bot.ops import lifecycle as module
 from kogpt_bot.ops.lifecycle import Lifecycle
 
 
@@ -19,7 +21,7 @@ async def test_parts_stop_in_reverse_order_also_after_an_error():
             await asyncio.Event().wait()
 
     async def breaks():
-        async with Lifecycle() as parts:
+        async with Lifecycle(SystemClock()) as parts:
             for name in "abcd":
                 parts.started(name, lambda name=name: stop(name), patience_s=0.01)
             assert parts.parts == ["a", "b", "c", "d"]
@@ -45,10 +47,27 @@ async def test_a_task_that_fails_takes_nothing_with_it():
         await asyncio.Event().wait()
 
     with capture_logs() as logs:
-        async with Lifecycle() as parts:
+        async with Lifecycle(SystemClock()) as parts:
             parts.run("breaks", breaks())
             parts.run("forever", forever())
             await reached.wait()
             await asyncio.sleep(0)
     assert [(each["event"], each["part"]) for each in logs] == [("part_failed", "breaks")]
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_all_together_have_a_time_too(monkeypatch):
+    monkeypatch.setattr(module, "STOP_WITHIN_S", 0.05)
+    monkeypatch.setattr(module, "LAST_PATIENCE_S", 0.01)
+    stopped = []
+
+    async def hangs(number):
+        stopped.append(number)
+        await asyncio.Event().wait()
+
+    with capture_logs() as logs:
+        async with asyncio.timeout(5), Lifecycle(SystemClock()) as parts:
+            for number in range(4):
+                parts.started(f"p{number}", lambda n=number: hangs(n), patience_s=100)
+    assert stopped == [3, 2, 1, 0]
+    assert len(logs) == 4
