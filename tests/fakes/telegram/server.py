@@ -104,11 +104,11 @@ class FakeTelegram(Platform):
         self._faults[method].append(fault)
         return fault
 
-    def flood(self, method: str, seconds: int, *, chat: int | None = None, times: int = 1) -> None:
+    def flood(self, method: str, seconds: int, *, chat: int | None = None, times: int = 1) -> Fault:
         """Let the next call of a method be refused with a flood wait."""
         description = f"Too Many Requests: retry after {seconds}"
         parameters = {"retry_after": seconds}
-        self.fail(method, 429, description, parameters=parameters, chat=chat, times=times)
+        return self.fail(method, 429, description, parameters=parameters, chat=chat, times=times)
 
     def made(self, *methods: str) -> list[Call]:
         """Return the calls of some methods."""
