@@ -75,6 +75,7 @@ class Core:
         hits=None,
         adapter=None,
         clock=None,
+        concurrency=8,
     ):
         self.store, self.model = store, model
         self.adapter = adapter or FakeAdapter()
@@ -88,16 +89,16 @@ class Core:
         found = ProfanityLog(store.profanity, self.pseudonyms, clock)
         detectors = Detectors(store.profanity, clock)
         answers = ScreenedAnswers(manager, detectors, found, lambda _: "blocked")
-        self.announcer = Announcer({"fake": self.adapter}, clock)
+        self.announcer = Announcer({self.adapter.name: self.adapter}, clock)
         self.responder = Responder(
-            {"fake": self.adapter}, store, book, answers, model, limits, clock, Metrics()
+            {self.adapter.name: self.adapter}, store, book, answers, model, limits, clock, Metrics()
         )
         self.lanes = Lanes(
             self.responder.answer,
             clock,
             per_channel=limits.waiting_per_channel,
             total=limits.waiting_total,
-            concurrency=8,
+            concurrency=concurrency,
         )
         self.parts = Parts(
             store=store,
@@ -107,7 +108,7 @@ class Core:
             book=book,
             people=self.people,
             model=model,
-            adapters={"fake": self.adapter},
+            adapters={self.adapter.name: self.adapter},
             pseudonyms=self.pseudonyms,
             rights=Rights(owners or {}),
             clock=clock,

@@ -1,5 +1,7 @@
 """What goes out pings nobody, triggers nothing, and fits."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,3 +69,11 @@ def test_clipping_keeps_the_limit(text, limit):
 @given(st.text())
 def test_units_are_counted_as_telegram_does(text):
     assert utf16_length(text) == len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def test_ten_thousand_generations_ping_nobody():
+    draw = random.Random(20)
+    pieces = ["@", "@@", "/", "everyone", "koko_bot", "a1", " ", "\n", "가", "😀", ".", "\u200b"]
+    for _ in range(10_000):
+        text = "".join(draw.choices(pieces, k=draw.randrange(1, 30)))
+        assert not pinging(shield(text)), text
