@@ -6,10 +6,13 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
+import httpx
 import structlog
 from telegram import Bot, Update
 from telegram.error import TelegramError
@@ -61,6 +64,7 @@ class Api:
             read_timeout=ANSWER_S,
             write_timeout=ANSWER_S,
             pool_timeout=CONNECT_S,
+            httpx_kwargs={"verify": _trust()},
         )
         self._polls = _PollRequest(
             connection_pool_size=1,
@@ -68,6 +72,7 @@ class Api:
             read_timeout=POLL_MARGIN_S,  # the library adds the poll's own time
             write_timeout=ANSWER_S,
             pool_timeout=CONNECT_S,
+            httpx_kwargs={"verify": _trust()},
         )
         self.bot = Bot(
             token.reveal(),
@@ -120,6 +125,12 @@ class Api:
     def parse(self, raw: dict[str, Any]) -> Received:
         """Return an update from its JSON; KeyError or TypeError for what is none at all."""
         return parse(raw, self.bot)
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Return whose certificates are believed; reading them takes long enough to do it once."""
+    return httpx.create_ssl_context()
 
 
 def silence_libraries() -> None:

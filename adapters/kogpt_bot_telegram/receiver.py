@@ -9,10 +9,20 @@ from collections.abc import Awaitable, Callable
 import structlog
 from telegram import ChatMember, User
 
-from kogpt_bot import AdapterError, Clock, ConfigurationError, Inbox, Malformed, Secret
+from kogpt_bot import (
+    AdapterError,
+    Clock,
+    ConfigurationError,
+    Inbox,
+    Malformed,
+    RetryAfter,
+    Secret,
+    Unreachable,
+)
 from kogpt_bot_telegram import commands
 from kogpt_bot_telegram.api import ALLOWED_UPDATES, Api
 from kogpt_bot_telegram.caller import Caller
+from kogpt_bot_telegram.commands import LANGUAGES
 from kogpt_bot_telegram.handler import Handler, Surroundings
 from kogpt_bot_telegram.intake import Intake
 from kogpt_bot_telegram.link import Link
@@ -26,6 +36,8 @@ from kogpt_bot_telegram.webhook import WebhookServer
 log = structlog.get_logger(__name__)
 
 TELL_PATIENCE_S = 0.3  # at a stop, for what is being said
+REGISTER_FIRST_S = 1.0  # between two tries
+REGISTER_CAP_S = 60.0
 WEBHOOK_CALLS = 40  # at a time, that Telegram may make
 WEBHOOK_WATCH_S = 60.0  # between two looks at how Telegram finds our webhook
 
@@ -80,16 +92,22 @@ class Receiver:
             return await bot.get_me()
 
     async def _register(self) -> None:
-        """Register the commands; without them the bot talks all the same."""
-        if not self._settings.commands:
-            return
-        try:
-            for scope, words in commands.menus():
-                for language in commands.LANGUAGES:
-                    async with self._api.calling() as bot:
-                        await commands.register(bot, scope, words, language)
-        except AdapterError as error:
-            log.warning("commands_not_registered", why=str(error))
+        """Register the commands, however long that takes; the bot talks meanwhile."""
+        pause = REGISTER_FIRST_S
+        waiting = [(*menu, language) for menu in commands.menus() for language in LANGUAGES]
+        while waiting and self._settings.commands:
+            scope, words, language = waiting[0]
+            try:
+                async with self._api.calling() as bot:
+                    await commands.register(bot, scope, words, language)
+                del waiting[0]
+            except (RetryAfter, Unreachable) as error:
+                wait = error.seconds if isinstance(error, RetryAfter) else pause
+                pause = min(2 * pause, REGISTER_CAP_S)
+                await self._clock.sleep(wait)
+            except AdapterError as error:
+                log.warning("commands_not_registered", why=str(error))
+                return
 
     async def _poll(self, stop: asyncio.Event, intake: Intake) -> None:
         if await unless(stop, self._drop_webhook()) is None:

@@ -6,7 +6,7 @@ bot says, are not seen. `tests/unit/telegram/test_text.py` holds that they are t
 
 import pytest
 
-from kogpt_bot.messages import ChannelKey
+from kogpt_bot import COMMANDS, ChannelKey
 from kogpt_bot.testing import AdapterContract, Seen
 from kogpt_bot_telegram.adapter import TelegramAdapter
 from kogpt_bot_telegram.settings import TelegramSettings
@@ -26,6 +26,16 @@ class TelegramHarness:
 
     async def seen(self):
         return [Seen(str(m["message_id"]), visible(m["text"])) for m in self.fake.shown()]
+
+    async def press(self, message_id, kind):
+        message = self.fake.messages[PERSON["id"]][int(message_id)]
+        label = COMMANDS[kind].emoji
+        rows = message.get("reply_markup", {}).get("inline_keyboard", [])
+        if label not in [button["text"] for row in rows for button in row]:
+            raise LookupError(f"no button {kind}")
+        query = self.fake.press(PERSON["id"], int(message_id), label)
+        answered = lambda: any(a["callback_query_id"] == query["id"] for a in self.fake.answers)  # noqa: E731
+        await self.fake.until(answered)
 
     async def told(self):
         return self.fake.texts()

@@ -142,7 +142,7 @@ async def test_in_a_group_rights_are_asked_for_at_the_moment_of_use(fake, bot, i
     assert not any(action.direct for action in inbox.actions)
     assert inbox.actions[2].author.id == str(OTHER["id"])
     assert len(fake.made("getChatMember")) == 2  # whom one forgets is oneself
-    assert len(fake.texts(group)) == 3
+    await fake.until(lambda: len(fake.texts(group)) == 3)
 
 
 async def test_rights_that_telegram_does_not_tell_are_none(fake, bot, inbox):
