@@ -168,13 +168,28 @@ class Reporting(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What an adapter has found about its own configuration, for `kogpt-bot doctor`.
+
+    Without a `remedy` all is well; `serious` says whether it keeps the adapter from running.
+    """
+
+    name: str
+    finding: str
+    remedy: str = ""
+    serious: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterPlugin:
     """What an entry point of the group `kogpt_bot.adapters` names.
 
     `settings` is a class that pydantic can validate (a frozen dataclass or a model); the section
     `adapters.<name>` of the configuration is parsed into it. `create` gets that value and must
-    not connect to anything yet. `enabled_by_default`: whether it runs without a configuration
-    section of its own. `extra` is the pip extra that brings what it needs, for error messages.
+    not connect to anything yet. `diagnose` gets it too, and whether it may ask the platform: then
+    it does, within seconds, and raises nothing. `enabled_by_default`: whether it runs without a
+    configuration section of its own. `extra` is the pip extra that brings what it needs, for error
+    messages.
     """
 
     name: str
@@ -182,3 +197,4 @@ class AdapterPlugin:
     create: Callable[[Any], Adapter]
     enabled_by_default: bool = False
     extra: str = ""
+    diagnose: Callable[[Any, bool], Sequence[Finding]] | None = None

@@ -271,12 +271,13 @@ def _options(settings: Settings) -> ServiceOptions:
 @app.command()
 def doctor(
     config: ConfigOption = None,
+    online: Annotated[bool, typer.Option("--online", help="Ask the platforms too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Check this machine and the configuration; each finding comes with its remedy."""
     from kogpt_bot.ops import doctor as checks
 
-    found = checks.diagnose(config)
+    found = checks.diagnose(config, online=online)
     if as_json:
         typer.echo(json.dumps(checks.as_json(found), ensure_ascii=False, indent=2))
     else:

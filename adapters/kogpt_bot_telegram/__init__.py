@@ -1,6 +1,8 @@
 """The Telegram adapter: private chats, groups, topics and channels, by polling or a webhook."""
 
-from kogpt_bot import Adapter, AdapterPlugin
+from collections.abc import Sequence
+
+from kogpt_bot import Adapter, AdapterPlugin, Finding
 from kogpt_bot_telegram.settings import TelegramSettings
 
 
@@ -10,4 +12,10 @@ def _create(settings: TelegramSettings) -> Adapter:
     return TelegramAdapter(settings)
 
 
-PLUGIN = AdapterPlugin("telegram", TelegramSettings, _create, extra="telegram")
+def _diagnose(settings: TelegramSettings, online: bool) -> Sequence[Finding]:
+    from kogpt_bot_telegram.diagnosis import diagnose
+
+    return diagnose(settings, online=online)
+
+
+PLUGIN = AdapterPlugin("telegram", TelegramSettings, _create, extra="telegram", diagnose=_diagnose)

@@ -12,8 +12,11 @@ from kogpt_bot.ops.doctor import gpu, machine, model, platforms, program
 from kogpt_bot.ops.doctor.check import Check, Verdict, failure, ok, warning
 
 
-def diagnose(path: Path | None) -> Check:
-    """Return the tree. A broken configuration is one finding; the rest is checked by defaults."""
+def diagnose(path: Path | None, *, online: bool = False) -> Check:
+    """Return the tree; `online` also asks the platforms.
+
+    A broken configuration is one finding; the rest is checked by defaults.
+    """
     if path is None and Path("config.yaml").is_file():
         path = Path("config.yaml")
     configuration, settings = _configuration(path)
@@ -26,7 +29,7 @@ def diagnose(path: Path | None) -> Check:
         "program": program.checks(settings, probed),
         "model": model.checks(settings.generation, probed),
         "machine": machine.checks(settings),
-        "platforms": platforms.checks(settings),
+        "platforms": platforms.checks(settings, online=online),
     }
     below = [Check(name, Verdict.OK, below=tuple(found)) for name, found in branches.items()]
     return Check("kogpt-bot", Verdict.OK, __version__, below=(configuration, *below))

@@ -7,22 +7,40 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from kogpt_bot.adapter import Finding
 from kogpt_bot.config import Settings
+from kogpt_bot.config.load import plugins
 from kogpt_bot.errors import ConfigurationError
 from kogpt_bot.loopback import is_loopback
 from kogpt_bot.ops.doctor.check import Check, Verdict, failure, ok, warning
 from kogpt_bot.secret import open_to_others, read_secret
 
 
-def checks(settings: Settings) -> Iterator[Check]:
-    """Give the findings."""
+def checks(settings: Settings, *, online: bool = False) -> Iterator[Check]:
+    """Give the findings; `online` also asks the platforms themselves."""
     yield from _secrets("generation", settings.generation)
     for name, section in settings.adapters.items():
         below = tuple(_secrets(f"adapters.{name}", section))
         port, host = getattr(section, "port", None), getattr(section, "host", None)
         if isinstance(port, int) and isinstance(host, str):
             below += (_port(name, host, port),)
+        below += tuple(_own(name, section, online))
         yield Check(name, Verdict.OK, "enabled", below=below)
+
+
+def _own(name: str, section: Any, online: bool) -> Iterator[Check]:
+    """Give what the adapter itself finds."""
+    entry = plugins().get(name)
+    diagnose = entry.load().diagnose if entry is not None else None
+    for found in diagnose(section, online) if diagnose is not None else ():
+        yield _check(found)
+
+
+def _check(found: Finding) -> Check:
+    if not found.remedy:
+        return ok(found.name, found.finding)
+    made = failure if found.serious else warning
+    return made(found.name, found.finding, found.remedy)
 
 
 def _secrets(path: str, section: Any) -> Iterator[Check]:
