@@ -10,7 +10,6 @@ from telegram import Bot, ChatMember
 from telegram.constants import ChatAction
 
 from kogpt_bot import (
-    BadCredentials,
     Capabilities,
     ChannelKey,
     Clock,
@@ -25,7 +24,7 @@ from kogpt_bot import (
 from kogpt_bot_telegram.api import Api
 from kogpt_bot_telegram.buttons import under
 from kogpt_bot_telegram.caller import Caller
-from kogpt_bot_telegram.errors import NothingNew
+from kogpt_bot_telegram.errors import NothingNew, UnknownMethod
 from kogpt_bot_telegram.heard import NAME
 from kogpt_bot_telegram.link import Link
 from kogpt_bot_telegram.lock import only_instance
@@ -157,9 +156,9 @@ class TelegramAdapter:
 
         try:
             await self._caller.call(chat, work)
-        except BadCredentials:  # 404: an older Bot API server; a bad token shows at the next send
+        except UnknownMethod:
             self._drafts = False
-            raise Malformed("this Bot API server knows no drafts") from None
+            raise
         except Malformed:
             self._without_drafts[chat] = None
             if len(self._without_drafts) > REMEMBERED:

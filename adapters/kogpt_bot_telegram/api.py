@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 import structlog
-from telegram import Bot, Update
+from telegram import Bot, Update, User
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest
 
 from kogpt_bot import Secret, Unreachable
-from kogpt_bot_telegram.errors import translate
+from kogpt_bot_telegram.errors import UnknownMethod, bad_token, translate
 from kogpt_bot_telegram.parsing import Received, parse
 
 log = structlog.get_logger(__name__)
@@ -100,6 +100,14 @@ class Api:
             raise Unreachable(f"Telegram does not answer within {timeout_s:g} s") from None
         except TelegramError as error:  # its text may have the token in it: nothing is chained
             raise translate(error, self._token) from None
+
+    async def me(self, timeout_s: float = CALL_S) -> User:
+        """Return who the bot is; BadCredentials where the token is not taken."""
+        try:
+            async with self.calling(timeout_s) as bot:
+                return await bot.get_me()
+        except UnknownMethod as error:  # so it is called for a token that is malformed
+            raise bad_token(error) from None
 
     async def updates(self, offset: int | None, timeout_s: int, limit: int) -> Sequence[Received]:
         """Return what happened from `offset` on, waiting for something to happen."""

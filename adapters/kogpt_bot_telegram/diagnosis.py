@@ -67,8 +67,8 @@ async def _ask(settings: TelegramSettings, token: Secret) -> list[Finding]:
     """Ask Telegram who the bot is, and how it fares with its webhook."""
     api = Api(token, settings.api_url)
     try:
+        me = await api.me(PATIENCE_S)
         async with api.calling(PATIENCE_S) as bot:
-            me = await bot.get_me()
             info = await bot.get_webhook_info()
     except BadCredentials as error:
         finding, _, remedy = str(error).partition("; ")

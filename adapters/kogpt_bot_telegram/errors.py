@@ -72,6 +72,10 @@ class NothingNew(Malformed):
     """An edit that changes nothing."""
 
 
+class UnknownMethod(Malformed):
+    """404: an older Bot API server does not know the method; or, for getMe, the token is none."""
+
+
 def translate(error: telegram.TelegramError, token: Secret) -> AdapterError:
     """Return our error for one of Telegram's. The token does not stand in it."""
     text = " ".join(str(error).replace(token.reveal(), "***").split())
@@ -111,8 +115,15 @@ def _migrated(error: telegram.TelegramError, text: str) -> AdapterError:
 
 
 def _token(error: telegram.TelegramError, text: str) -> AdapterError:
+    if "not found" in text.lower():
+        return UnknownMethod(f"Telegram: {text}")
+    return bad_token(text)
+
+
+def bad_token(why: object) -> BadCredentials:
+    """Return the error for a token that is not taken."""
     return BadCredentials(
-        f"Telegram does not take the token ({text}); correct it (adapters.telegram.token_env or "
+        f"Telegram does not take the token ({why}); correct it (adapters.telegram.token_env or "
         "token_file; @BotFather shows it under /mybots), or api_url where that is set"
     )
 

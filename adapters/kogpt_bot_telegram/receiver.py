@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 import structlog
-from telegram import ChatMember, User
+from telegram import ChatMember
 
 from kogpt_bot import (
     AdapterError,
@@ -23,6 +23,7 @@ from kogpt_bot_telegram import commands
 from kogpt_bot_telegram.api import ALLOWED_UPDATES, Api
 from kogpt_bot_telegram.caller import Caller
 from kogpt_bot_telegram.commands import LANGUAGES
+from kogpt_bot_telegram.errors import UnknownMethod
 from kogpt_bot_telegram.handler import Handler, Surroundings
 from kogpt_bot_telegram.intake import Intake
 from kogpt_bot_telegram.link import Link
@@ -69,7 +70,7 @@ class Receiver:
         thread_of: Callable[[int, int], int | None],
     ) -> None:
         """Hear until `stop`."""
-        me = await unless(stop, self._me())
+        me = await unless(stop, self._api.me())
         if me is None:
             return
         log.info("bot", username=me.username, reads_all_groups=me.can_read_all_group_messages)
@@ -86,10 +87,6 @@ class Receiver:
             registering.cancel()
             await asyncio.wait([registering])
             await teller.close(TELL_PATIENCE_S)
-
-    async def _me(self) -> User:
-        async with self._api.calling() as bot:
-            return await bot.get_me()
 
     async def _register(self) -> None:
         """Register the commands, however long that takes; the bot talks meanwhile."""
@@ -117,10 +114,13 @@ class Receiver:
 
     async def _drop_webhook(self) -> bool:
         """Take back a webhook that was set before: polling gets nothing beside one."""
-        async with self._api.calling() as bot:
-            if (await bot.get_webhook_info()).url:
-                await bot.delete_webhook()  # what waits there waits for the poller now
-                log.info("webhook_removed")
+        try:
+            async with self._api.calling() as bot:
+                if (await bot.get_webhook_info()).url:
+                    await bot.delete_webhook()  # what waits there waits for the poller now
+                    log.info("webhook_removed")
+        except UnknownMethod:  # a server that has no webhooks
+            log.debug("no_webhooks")
         return True
 
     async def _be_called(self, stop: asyncio.Event, intake: Intake) -> None:

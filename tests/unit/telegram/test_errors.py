@@ -8,7 +8,14 @@ from telegram import error as telegram
 
 from kogpt_bot import errors as ours
 from kogpt_bot.secret import Secret
-from kogpt_bot_telegram.errors import TABLE, Conflicting, Migrated, NothingNew, translate
+from kogpt_bot_telegram.errors import (
+    TABLE,
+    Conflicting,
+    Migrated,
+    NothingNew,
+    UnknownMethod,
+    translate,
+)
 
 TOKEN = Secret("123:abc")
 os.environ.setdefault("PTB_TIMEDELTA", "true")  # as `Api` does
@@ -36,6 +43,7 @@ def caused(error, cause):
     [
         (telegram.Forbidden("Forbidden: bot was blocked by the user"), ours.Forbidden),
         (telegram.InvalidToken("Unauthorized"), ours.BadCredentials),
+        (telegram.InvalidToken("Not Found"), UnknownMethod),
         (telegram.TimedOut(), ours.Unreachable),
         (telegram.NetworkError("Bad Gateway"), ours.Unreachable),
         (telegram.NetworkError("Too Many Requests (429)"), ours.RetryAfter),

@@ -88,6 +88,22 @@ async def test_a_wrong_token_ends_it_and_is_not_repeated(fake, make, inbox, monk
     assert "; correct it" in str(caught.value)
 
 
+async def test_a_malformed_token_is_404_and_ends_it_too(fake, make, inbox):
+    fake.fail("getMe", 404, "Not Found")
+    with pytest.raises(BadCredentials):
+        await make().run(inbox)
+
+
+@pytest.mark.parametrize("method", ["getWebhookInfo", "setMyCommands", "getChatMember"])
+async def test_a_server_that_knows_less_will_do(fake, make, inbox, method):
+    fake.fail(method, 404, "Not Found", times=99)
+    async with running(make(commands=True), inbox):
+        fake.say("/clear", chat=fake.group())
+        fake.say("안녕")
+        await inbox.wait_for(1)
+        await fake.until(lambda: inbox.actions)
+
+
 async def test_a_token_that_is_revoked_ends_it(fake, make, inbox):
     async with running(make(), inbox) as adapter:
         pass
