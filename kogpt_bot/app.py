@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,11 +34,11 @@ from kogpt_bot.conversation.settings import SettingsLayers
 from kogpt_bot.delivery.announcer import Announcer
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.inbox import MessageInbox
+from kogpt_bot.delivery.keeper import LaneKeeper
 from kogpt_bot.delivery.lanes import Lanes
 from kogpt_bot.delivery.notices import Notice
 from kogpt_bot.delivery.opt_outs import OptOuts
 from kogpt_bot.delivery.responder import Responder
-from kogpt_bot.delivery.resume import resume
 from kogpt_bot.generation.supervisor import GenerationSupervisor
 from kogpt_bot.metrics import Metrics
 from kogpt_bot.moderation.parts import Moderation
@@ -140,18 +140,20 @@ async def run(
         announcer = Announcer(host.adapters, clock)
         core = await _core(settings, host, store, generation, announcer, clock, metrics)
         parts.started("adapters", host.stop, patience_s=ADAPTERS_PATIENCE_S)
+        keeper = LaneKeeper(store, core.lanes, host.adapters, clock, resumes=resume)
+        if store.shared:
+            parts.run("lanes", keeper.run())
         drain = partial(_drain, core, signals.hurry)
         parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
         parts.run("announcer", announcer.run())
         parts.run("moderation", core.moderation.run())
-        if resume:
-            await core.resume(host.adapters)
+        await keeper.start()
         host.start(CountedInbox(core.inbox, metrics))
 
         reloader = Reloader(
             settings,
             source.load if source else lambda: settings,
-            partial(_apply, core, host, generation, pipeline),
+            partial(_apply, core, host, keeper, generation, pipeline),
             clock=clock, metrics=metrics, notifier=notifier,
         )  # fmt: skip
         view = DaemonView(
@@ -185,11 +187,6 @@ class _Core:
     moderation: Moderation
     store: Store
     drain_limit_s: float
-    clock: Clock
-
-    async def resume(self, adapters: Collection[str]) -> None:
-        """Take up what a stop or a crash left open of these adapters' turns."""
-        await resume(self.store, self.lanes, adapters, self.clock)
 
     async def layers(self, settings: Settings) -> SettingsLayers:
         """Return the file's settings with those of commands on top."""
@@ -271,7 +268,7 @@ async def _core(
         incoming,
         announcer.announce,
     )
-    core = _Core(book, inbox, lanes, responder, desk, moderation, store, limits.drain_s, clock)
+    core = _Core(book, inbox, lanes, responder, desk, moderation, store, limits.drain_s)
     book.replace(await core.layers(settings), settings.personas)
     return core
 
@@ -315,6 +312,7 @@ async def _drain(core: _Core, hurry: asyncio.Event) -> None:
 async def _apply(
     core: _Core,
     host: AdapterHost,
+    keeper: LaneKeeper,
     generation: GenerationLink,
     pipeline: logs.Pipeline | None,
     old: Settings,
@@ -340,7 +338,7 @@ async def _apply(
     await host.apply(
         changed,
         removed=frozenset(host.adapters.keys() - new.adapters.keys()),
-        before_start=core.resume,
+        before_start=keeper.take_up,
     )
 
 

@@ -146,8 +146,8 @@ class MessageInbox:
             recorded = await self._store.record(message, self._clock.now(), plan)
         finally:
             self._lanes.release()
-        if recorded is None or (turn := recorded[1]) is None:
-            return recorded
+        if recorded is None or (turn := recorded[1]) is None or not turn.ours:
+            return recorded  # another process's channel: it answers
         if turn.joined is None:
             burst_at = None
         elif not self._lanes.drop(turn.key, turn.joined):

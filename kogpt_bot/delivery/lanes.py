@@ -68,6 +68,11 @@ class Lanes:
         self._per_channel, self._total = per_channel, total
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing new is started any more."""
+        return self._closed
+
+    @property
     def depths(self) -> dict[ChannelKey, int]:
         """How many turns each lane has, the one being answered counted."""
         return {

@@ -114,6 +114,7 @@ class Answers:
         async with self._write() as connection:
             query = select(messages.c.channel_id).where(messages.c.id == question.id)
             channel_id = (await connection.execute(query)).scalar_one()
+            await self._store.own_channel(connection, channel_id)
             return await insert_turn(connection, channel_id, question, plan, now)
 
     async def take_back(self, reply: StoredMessage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -37,6 +38,11 @@ READ_ONLY = "kogpt_bot_read_only"  # execution option of a connection that only 
 BUSY_TIMEOUT_MS = 35_000  # another process may hold the write lock for 30 s: a backup, a check
 
 
+CONNECTIONS = 10  # to a server
+CONNECT_S = 5.0  # a server that is being restarted is asked again soon
+SERVER_S = 30.0  # for one statement, and for a connection of the pool to be free
+
+
 def sqlite_url(path: Path) -> str:
     """Return the URL of a SQLite database file."""
     return f"sqlite+aiosqlite:///{path}"
@@ -55,6 +61,7 @@ class Database:
 
     def __init__(self, url: URL, engine: AsyncEngine, *, heals: bool = False) -> None:
         self.url = url
+        self.process = secrets.token_hex(8)  # who we are among those who share the database
         self.on_replaced: list[Callable[[], None]] = []
         self._engine = engine
         self._heals = heals
@@ -116,7 +123,7 @@ class Database:
     async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:  # OSError: a server that is not there
+        except failures(self.url) as error:
             if self._heals and speaks_of_corruption(reason(error)):
                 self._suspect = True
             raise _translation(error) from error
@@ -152,7 +159,7 @@ async def _open_engine(url: URL) -> AsyncEngine:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(upgrade)
-    except (SQLAlchemyError, OSError) as error:
+    except failures(url) as error:
         await engine.dispose()
         where = url.render_as_string(hide_password=True)
         raise StoreError(f"cannot open the database {where}: {reason(error)}") from error
@@ -191,12 +198,29 @@ def sqlite_file(url: URL) -> Path | None:
 def make_engine(url: URL) -> AsyncEngine:
     """Return an engine that has connected to nothing yet."""
     if not is_sqlite(url):
-        return create_async_engine(url, pool_pre_ping=True)
+        _demand_driver()
+        return create_async_engine(
+            url,
+            pool_pre_ping=True,  # a restart of the server costs one connection, not one message
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=SERVER_S,
+            connect_args={"timeout": CONNECT_S, "command_timeout": SERVER_S},
+        )
     if (file := sqlite_file(url)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_async_engine(url)
     _prepare_sqlite(engine)
     return engine
+
+
+def _demand_driver() -> None:
+    try:
+        import asyncpg  # noqa: F401
+    except ImportError as error:
+        raise StoreError(
+            "store.url: PostgreSQL needs its driver; pip install 'kogpt-bot[postgres]'"
+        ) from error
 
 
 def _prepare_sqlite(engine: AsyncEngine) -> None:
@@ -224,6 +248,15 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
     def begin(connection: Connection) -> None:
         reading = connection.get_execution_options().get(READ_ONLY, False)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def failures(url: URL) -> tuple[type[Exception], ...]:
+    """Return what a database raises: SQLAlchemy's errors, and what it does not wrap."""
+    if is_sqlite(url):
+        return (SQLAlchemyError, OSError)
+    from asyncpg import InterfaceError, PostgresError
+
+    return (SQLAlchemyError, OSError, TimeoutError, PostgresError, InterfaceError)
 
 
 def reason(error: BaseException) -> str:

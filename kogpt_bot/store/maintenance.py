@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL, Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from kogpt_bot.errors import StoreError
-from kogpt_bot.store.database import Database, make_engine, parse_url, reason, sqlite_file
+from kogpt_bot.store.database import Database, failures, make_engine, parse_url, reason, sqlite_file
 from kogpt_bot.store.schema import current_revision, newest_revision
 
 LOCKED_S = 60.0  # a vacuum waits for the daemon's transactions, which are short
@@ -146,7 +145,7 @@ async def _vacuum_postgres(url: URL) -> None:
         async with engine.connect() as connection:
             bare = await connection.execution_options(isolation_level="AUTOCOMMIT")
             await bare.exec_driver_sql("VACUUM (ANALYZE)")
-    except (SQLAlchemyError, OSError) as error:
+    except failures(url) as error:
         raise StoreError(f"the database cannot be vacuumed: {reason(error)}") from error
     finally:
         await engine.dispose()
@@ -162,7 +161,7 @@ async def _revision(url: URL) -> str:
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(read)
-    except (SQLAlchemyError, OSError) as error:
+    except failures(url) as error:
         where = url.render_as_string(hide_password=True)
         raise StoreError(f"cannot read the database {where}: {reason(error)}") from error
     finally:

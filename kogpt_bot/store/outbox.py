@@ -27,7 +27,7 @@ class OutboxRoom(Room):
     async def record_part(self, turn: Turn, number: int, text: str, now: datetime) -> OutboxPart:
         """Record that a message is about to be sent. Raises TurnGone when the turn has ended."""
         async with self._write() as connection:
-            await _mark_sending(connection, turn, now)
+            await self._mark_sending(connection, turn, now)
             return await _insert(connection, turn, number, text, now, PartState.PENDING)
 
     async def record_answer(
@@ -38,7 +38,7 @@ class OutboxRoom(Room):
         Messages beyond the answer's end, of an attempt that was interrupted, stay as they are.
         """
         async with self._write() as connection:
-            await _mark_sending(connection, turn, now, answer_parts=len(texts))
+            await self._mark_sending(connection, turn, now, answer_parts=len(texts))
             known = {part.number: part for part in await _parts(connection, turn.id)}
             for number, text in enumerate(texts):
                 if (part := known.get(number)) is None:
@@ -80,22 +80,21 @@ class OutboxRoom(Room):
         async with self._read() as connection:
             return int((await connection.execute(query)).scalar_one())
 
-
-async def _mark_sending(
-    connection: AsyncConnection, turn: Turn, now: datetime, **change: object
-) -> None:
-    marked = (
-        update(turns)
-        .where(turns.c.id == turn.id, turns.c.state.in_(OPEN_STATES))
-        .values(
-            state=TurnState.SENDING,
-            sending_at=func.coalesce(turns.c.sending_at, now),
-            updated_at=now,
-            **change,
+    async def _mark_sending(
+        self, connection: AsyncConnection, turn: Turn, now: datetime, **change: object
+    ) -> None:
+        marked = (
+            update(turns)
+            .where(turns.c.id == turn.id, turns.c.state.in_(OPEN_STATES), self._ours)
+            .values(
+                state=TurnState.SENDING,
+                sending_at=func.coalesce(turns.c.sending_at, now),
+                updated_at=now,
+                **change,
+            )
         )
-    )
-    if not (await connection.execute(marked)).rowcount:
-        raise TurnGone(f"turn {turn.id} is not open any more")
+        if not (await connection.execute(marked)).rowcount:
+            raise TurnGone(f"turn {turn.id} is not open any more")
 
 
 async def _insert(

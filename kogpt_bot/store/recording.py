@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import insert, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kogpt_bot.errors import RowRefused, StoreError
-from kogpt_bot.messages import Incoming
+from kogpt_bot.messages import ChannelKey, Incoming
 from kogpt_bot.store.database import Database
 from kogpt_bot.store.messages import message_of, storable
-from kogpt_bot.store.rows import ChannelIds, Room
-from kogpt_bot.store.tables import messages, turns
+from kogpt_bot.store.rows import ChannelIds, Room, insert_new
+from kogpt_bot.store.tables import channels, messages, turns
 from kogpt_bot.store.turns import turn_of, turn_values
 from kogpt_bot.store.values import StoredMessage, Turn, TurnPlan, TurnState
 
@@ -120,6 +119,7 @@ class RecordingRoom(Room):
         async with self._write() as connection:
             keys = [entry.message.key for entry in group]
             ids = await self._channel_ids.get(connection, keys, group[0].received_at)
+            owners = {} if self._database.is_sqlite else await _lock(connection, ids.values())
             rows: dict[tuple[int, str], dict[str, Any]] = {}
             first: dict[tuple[int, str], _Entry] = {}
             for entry in group:
@@ -134,7 +134,38 @@ class RecordingRoom(Room):
                 if place in made
             }
             owed = await _insert_turns(connection, ids, stored)
+            if not self._database.is_sqlite:
+                owed = await self._own(connection, ids, owners, owed)
         return [(stored[entry], owed.get(entry)) if entry in stored else None for entry in group]
+
+    async def _own(
+        self,
+        connection: AsyncConnection,
+        ids: Mapping[ChannelKey, int],
+        owners: Mapping[int, str | None],
+        owed: Mapping[_Entry, Turn],
+    ) -> dict[_Entry, Turn]:
+        """Take the free channels that we owe an answer in; mark the turns of other processes'."""
+        me = self._database.process
+        waiting = {ids[turn.key] for turn in owed.values() if not turn.state.ended}
+        free = [channel for channel in waiting if owners.get(channel) is None]
+        await connection.execute(update(channels).where(channels.c.id.in_(free)).values(owner=me))
+        ours = {*free, *(channel for channel, owner in owners.items() if owner == me)}
+        return {e: replace(turn, ours=ids[turn.key] in ours) for e, turn in owed.items()}
+
+
+async def _lock(connection: AsyncConnection, ids: Collection[int]) -> dict[int, str | None]:
+    """Let nobody else record in these channels before us; return who owns them.
+
+    The order of the ids keeps two processes from waiting for each other.
+    """
+    query = (
+        select(channels.c.id, channels.c.owner)
+        .where(channels.c.id.in_(ids))
+        .order_by(channels.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.owner for row in (await connection.execute(query)).all()}
 
 
 def _settle(entry: _Entry, result: Recorded | StoreError) -> None:
@@ -166,11 +197,8 @@ async def _insert_new(
     connection: AsyncConnection, rows: list[dict[str, Any]]
 ) -> dict[tuple[int, str], int]:
     """Insert the messages whose place is free; return their ids."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    made = (
-        dialect.insert(messages)
-        .on_conflict_do_nothing(index_elements=["channel_id", "platform_id"])
-        .returning(messages.c.id, messages.c.channel_id, messages.c.platform_id)
+    made = insert_new(connection, messages).returning(
+        messages.c.id, messages.c.channel_id, messages.c.platform_id
     )
     found = (await connection.execute(made, rows)).all()
     return {(row.channel_id, row.platform_id): row.id for row in found}

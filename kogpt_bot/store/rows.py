@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, Select, insert, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, Table, select, true, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kogpt_bot.messages import Author, ChannelKey
@@ -44,10 +45,24 @@ class ChannelIds:
             if str(key) in known:
                 found[key] = self._known[key] = known[str(key)]
             else:  # not remembered yet: the transaction may still fail
-                made = insert(channels).values(key=str(key), created_at=now)
-                returned = await connection.execute(made.returning(channels.c.id))
-                found[key] = int(returned.scalar_one())
+                found[key] = await _make_channel(connection, key, now)
         return found
+
+
+async def _make_channel(connection: AsyncConnection, key: ChannelKey, now: datetime) -> int:
+    made = insert_new(connection, channels).values(key=str(key), created_at=now)
+    row = (await connection.execute(made.returning(channels.c.id))).first()
+    if row is None:  # another process was faster
+        query = select(channels.c.id).where(channels.c.key == str(key))
+        row = (await connection.execute(query)).one()
+    return int(row.id)
+
+
+def insert_new(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an insert that leaves out rows that are there already."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 class Room:
@@ -58,6 +73,21 @@ class Room:
         self._read = database.read
         self._write = database.write
         self._channel_ids = channel_ids
+
+    @property
+    def _ours(self) -> ColumnElement[bool]:
+        """Whether a turn's channel is this process's to answer; see `lanes.py`."""
+        if self._database.is_sqlite:
+            return true()
+        mine = select(channels.c.id).where(channels.c.owner == self._database.process)
+        return turns.c.channel_id.in_(mine)
+
+    async def own_channel(self, connection: AsyncConnection, channel_id: int) -> None:
+        """Make a channel ours to answer, if it is nobody's; see `lanes.py`."""
+        if not self._database.is_sqlite:
+            free = (channels.c.id == channel_id) & channels.c.owner.is_(None)
+            me = self._database.process
+            await connection.execute(update(channels).where(free).values(owner=me))
 
 
 def id_of(key: ChannelKey) -> ScalarSelect[Any]:

@@ -9,9 +9,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from kogpt_bot.errors import SchemaTooNew
+
+UPGRADE_LOCK = 0x6B6F677074  # "kogpt"
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -24,6 +26,8 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 def upgrade(connection: Connection) -> None:
     """Upgrade the schema in the connection's transaction; SchemaTooNew when we do not know it."""
+    if connection.dialect.name == "postgresql":  # of several that start at once, one upgrades
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
     config = alembic_config(connection)
     script = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import text
 
+from kogpt_bot.errors import StoreError
 from kogpt_bot.store.database import Database
 from kogpt_bot.store.erasure import Erasure
 from kogpt_bot.store.export import Export
+from kogpt_bot.store.lanes import LaneRoom
 from kogpt_bot.store.messages import MessageRoom
 from kogpt_bot.store.outbox import OutboxRoom
 from kogpt_bot.store.people import PeopleTable
@@ -17,7 +21,7 @@ from kogpt_bot.store.settings import SettingsTable
 from kogpt_bot.store.turns import TurnRoom
 
 
-class Store(MessageRoom, TurnRoom, OutboxRoom, RecordingRoom):
+class Store(MessageRoom, TurnRoom, OutboxRoom, LaneRoom, RecordingRoom):
     """The database of one daemon. Made by `open`; close it at the end.
 
     Its rooms are classes of their own, one a module; a method's transaction is on disk when the
@@ -43,8 +47,11 @@ class Store(MessageRoom, TurnRoom, OutboxRoom, RecordingRoom):
         return cls(await Database.open(url, heals=heals))
 
     async def close(self) -> None:
-        """Record what was promised, then close every connection."""
+        """Record what was promised, leave the rest to the others, and close every connection."""
         await self.stop_recording()
+        if self.shared:
+            with suppress(StoreError):  # it fails: the others will notice that we are gone
+                await self.leave()
         await self._database.close()
 
     async def check(self) -> None:

@@ -62,7 +62,16 @@ channels = Table(
     Column("created_at", _Time, nullable=False),
     # Messages up to this one were cleared by somebody: they are no context any more.
     Column("cleared_through", _Id, nullable=False, server_default="0"),
+    Column("owner", Text),  # the process that answers here now; see `store/lanes.py`
     sqlite_autoincrement=True,
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("beats", BigInteger, nullable=False),
+    Column("joined_at", _Time, nullable=False),
 )
 
 messages = Table(

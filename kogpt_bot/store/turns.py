@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +43,7 @@ class TurnRoom(Room):
         """
         change = (
             update(turns)
-            .where(turns.c.id == turn.id, turns.c.state.in_(OPEN_STATES))
+            .where(turns.c.id == turn.id, turns.c.state.in_(OPEN_STATES), self._ours)
             .values(
                 state=TurnState.GENERATING,
                 attempts=turns.c.attempts + 1,
@@ -71,7 +71,7 @@ class TurnRoom(Room):
         """
         async with self._write() as connection:
             known = select(turns.c.channel_id).where(
-                turns.c.id == turn.id, turns.c.state.in_(OPEN_STATES)
+                turns.c.id == turn.id, turns.c.state.in_(OPEN_STATES), self._ours
             )
             channel_id = (await connection.execute(known)).scalar_one_or_none()
             if channel_id is None:
@@ -89,14 +89,9 @@ class TurnRoom(Room):
             }
             await update_turn(connection, turn.id, change)
             await _close_outbox(connection, turn.id, state, now)
+            if not self._database.is_sqlite:
+                await _free(connection, channel_id)
             return stored
-
-    async def unfinished(self, adapters: Collection[str]) -> list[Turn]:
-        """Return the turns of these adapters that a stop or a crash left open, oldest first."""
-        query = turn_query().where(turns.c.state.in_(OPEN_STATES)).order_by(turns.c.id)
-        async with self._read() as connection:
-            found = [turn_value(row) for row in (await connection.execute(query)).all()]
-        return [turn for turn in found if turn.key.adapter in adapters]
 
     async def last_replied(self, key: ChannelKey) -> tuple[Turn, StoredMessage] | None:
         """Return the newest answered turn since the channel was cleared, with its answer."""
@@ -126,6 +121,7 @@ class TurnRoom(Room):
             if channel_id is None:
                 raise TurnGone(f"turn {turn.id} was erased")
             await connection.execute(messages.delete().where(messages.c.id == turn.reply_id))
+            await self.own_channel(connection, channel_id)
             return await insert_turn(connection, channel_id, turn.message, plan, now)
 
     async def turn_states(self) -> dict[str, int]:
@@ -161,6 +157,15 @@ async def _close_outbox(
         left = update(outbox).where(own, outbox.c.state == before)
         await connection.execute(left.values(state=after, settled_at=now))
     await connection.execute(update(outbox).where(own).values(text=""))
+
+
+async def _free(connection: AsyncConnection, channel_id: int) -> None:
+    """Let any process have the channel next, if nothing is left to answer in it."""
+    left = select(turns.c.id).where(
+        turns.c.channel_id == channel_id, turns.c.state.in_(OPEN_STATES)
+    )
+    free = update(channels).where(channels.c.id == channel_id, ~left.exists())
+    await connection.execute(free.values(owner=None))
 
 
 async def insert_turn(

@@ -82,6 +82,7 @@ class Turn:
     reply_id: int | None = None
     answer_parts: int | None = None  # how many platform messages the answer has, once it is whole
     joined: int | None = None  # the earlier turn that was closed because this one answers both
+    ours: bool = True  # False: the channel is another process's, which answers it
 
     @property
     def key(self) -> ChannelKey:

@@ -9,7 +9,7 @@ import pytest
 from kogpt_bot.adapter import Capabilities
 from kogpt_bot.clock import SystemClock
 from kogpt_bot.config import Limits
-from kogpt_bot.delivery.resume import resume
+from kogpt_bot.delivery.keeper import LaneKeeper
 from kogpt_bot.messages import Author, Incoming
 from kogpt_bot.store import Store, TurnPlan, TurnState
 from kogpt_bot.store.database import sqlite_url
@@ -56,6 +56,10 @@ class CrashingAdapter(FakeAdapter):
         return [message.text for message in self.shown[ROOM].values()]
 
 
+def keeper(core):
+    return LaneKeeper(core.store, core.lanes, {"fake"}, core.clock, resumes=True)
+
+
 @pytest.fixture
 async def store(tmp_path):
     store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
@@ -75,7 +79,7 @@ class Daemon:
 
     async def __aenter__(self):
         self._task = asyncio.create_task(self.adapter.run(self.core.inbox))
-        await resume(self.core.store, self.core.lanes, {"fake"}, self.core.clock)
+        await keeper(self.core).start()
         return self
 
     async def __aexit__(self, *_):
@@ -211,7 +215,7 @@ async def test_a_clock_that_jumps_while_it_runs_changes_nothing(store, hours):
 
 async def test_after_three_attempts_a_turn_is_given_up(store):
     await wait_in_store(store, "이 말을 하면 죽어요", age=timedelta(0))
-    (turn,) = await store.unfinished({"fake"})
+    (turn,) = await store.claim({"fake"})
     for _ in range(3):
         await store.begin(turn, datetime.now(UTC))
     async with Daemon(store, CrashingAdapter(KEYED)) as again:
@@ -225,7 +229,7 @@ async def test_what_is_in_a_lane_already_is_not_taken_up_twice(store):
         daemon.model.hold = asyncio.Event()
         for text in ("하나", "둘"):
             await daemon.adapter.say(text)
-        assert await resume(store, daemon.core.lanes, {"fake"}, daemon.core.clock) == 0
+        await keeper(daemon.core).take_up({"fake"})
         daemon.model.hold.set()
         await daemon.core.settle(replied=2)
         assert len(daemon.model.asks) == 2

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
 
 from kogpt_bot.errors import EXIT_CONFIGURATION, SchemaTooNew, StoreError
 from kogpt_bot.messages import Author, ChannelKey, Incoming
@@ -27,7 +26,14 @@ def path(tmp_path):
 
 
 @pytest.fixture
-async def store(path):
+async def store(database_url):
+    store = await Store.open(database_url)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def sqlite_store(path):
     store = await Store.open(sqlite_url(path))
     yield store
     await store.close()
@@ -90,13 +96,13 @@ async def test_an_answer_follows_its_message(store):
     assert (found.id, reply.text, reply.platform_ids) == (turn.id, "반가워요", ("b1",))
 
 
-async def test_turns_left_open_are_found_again_after_a_restart(store, path):
+async def test_turns_left_open_are_found_again_after_a_restart(store, database_url):
     waiting = await asked(store, id_="m1")
     generating = await store.begin(await asked(store, id_="m2"), NOW)
     await answered(store, await asked(store, id_="m3"))
     await asked(store, id_="m4", key=ChannelKey("discord", "1"))
-    again = await Store.open(sqlite_url(path))
-    found = await again.unfinished({"web"})
+    again = await Store.open(database_url)
+    found = await again.claim({"web"})
     await again.close()
     assert [(t.id, t.state, t.attempts) for t in found] == [
         (waiting.id, TurnState.WAITING, 0),
@@ -161,7 +167,8 @@ async def test_each_change_of_a_setting_is_audited(store):
     ]
 
 
-async def test_what_was_acknowledged_is_on_disk(store, path):
+async def test_what_was_acknowledged_is_on_disk(sqlite_store, path):
+    store = sqlite_store
     await asked(store)
     with sqlite3.connect(path) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -171,7 +178,8 @@ async def test_what_was_acknowledged_is_on_disk(store, path):
         assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2  # FULL
 
 
-async def test_reading_goes_on_while_somebody_else_writes(store, path):
+async def test_reading_goes_on_while_somebody_else_writes(sqlite_store, path):
+    store = sqlite_store
     await asked(store)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -180,11 +188,12 @@ async def test_reading_goes_on_while_somebody_else_writes(store, path):
     other.close()
 
 
-async def test_the_migrations_make_exactly_the_tables(store, path):
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    engine.dispose()
+async def test_the_migrations_make_exactly_the_tables(store):
+    def differences(connection):
+        return compare_metadata(MigrationContext.configure(connection), metadata)
+
+    async with store._read() as connection:
+        assert await connection.run_sync(differences) == []
 
 
 async def test_a_database_of_a_newer_program_is_refused_and_left_alone(path):
