@@ -139,6 +139,7 @@ async def run(
         host = AdapterHost(adapters, clock, metrics)
         announcer = Announcer(host.adapters, clock)
         core = await _core(settings, host, store, generation, announcer, clock, metrics)
+        parts.started("moderation's file", core.moderation.close, patience_s=STORE_PATIENCE_S)
         parts.started("adapters", host.stop, patience_s=ADAPTERS_PATIENCE_S)
         keeper = LaneKeeper(store, core.lanes, host.adapters, clock, resumes=resume)
         if store.shared:

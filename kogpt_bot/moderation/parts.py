@@ -38,10 +38,16 @@ class Moderation:
     retention: Retention
     pseudonyms: Pseudonyms
     channel: ModerationChannel | None = None
+    file: HitFile | None = None
 
     def answers(self, replies: Replies, blocked: Callable[[ReplyRequest], str]) -> ScreenedAnswers:
         """Return the answers of the conversation manager, screened."""
         return ScreenedAnswers(replies, self.detectors, self.log, blocked)
+
+    async def close(self) -> None:
+        """Close the file; after the last answer, that is."""
+        if self.file is not None:
+            await asyncio.to_thread(self.file.close)
 
     async def run(self) -> None:
         """Send notices and erase what is old, until cancelled."""
@@ -86,6 +92,7 @@ def build(
         Retention(table, clock, days=chosen.retention_days, file=file),
         pseudonyms,
         channel,
+        file,
     )
 
 
