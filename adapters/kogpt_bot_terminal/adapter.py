@@ -192,7 +192,8 @@ class TerminalAdapter:
     def _finish(self, message: Outgoing) -> None:
         if message.final:
             self._print("\n")
-            self._answered.set()
+            if message.speaker:  # what nobody says in the persona's name is a notice beside it
+                self._answered.set()
 
     def _print(self, text: str) -> None:
         # A generated control character must not steer the terminal.

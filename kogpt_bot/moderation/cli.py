@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from getpass import getuser
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -247,7 +248,7 @@ def report_hit(
         raise Refused(str(error)) from error
     out = out or Path(f"profanity-{hit_id}.eml")
     with _private(out) as file:
-        file.write(message.as_string())
+        file.buffer.write(message.as_bytes())
     typer.echo(f"{out}: to {address}; nothing was sent. Read it, then send it with your own mail.")
 
 
@@ -323,7 +324,7 @@ def _filter(
     )
 
 
-def _private(path: Path) -> IO[str]:
+def _private(path: Path) -> TextIOWrapper:
     """Open a file for writing that only its owner can read."""
 
     def opener(name: str, flags: int) -> int:

@@ -80,7 +80,9 @@ async def test_commands_become_actions(harness):
     await asyncio.sleep(0)
     while len(inbox.actions) < 1:
         await asyncio.sleep(0)
-    await harness.adapter.send(harness.key, Outgoing("다시 쓴 답"))
+    await harness.adapter.send(harness.key, Outgoing("부드러운 말로 해 주세요."))
+    assert len(inbox.actions) == 1  # a notice is no answer: the next line is not read yet
+    await harness.adapter.send(harness.key, Outgoing("다시 쓴 답", speaker="코코"))
     await asyncio.wait_for(task, 5)
     assert [action.kind for action in inbox.actions] == [ActionKind.REGENERATE, ActionKind.CLEAR]
     assert "Ctrl-C" in harness.output.getvalue()
