@@ -36,7 +36,7 @@ _KOREAN = {
     "answer": "답",
     "incoming": "메시지",
     "name": "이름",
-    "shown": "보여 줌",
+    "shown": "그대로 둠",
     "masked": "가림",
     "regenerated": "다시 씀",
     "fallback": "대신 말함",
