@@ -11,6 +11,7 @@ from kogpt_bot.clock import Clock
 from kogpt_bot.config import ModerationSettings, Settings
 from kogpt_bot.conversation.manager import ReplyRequest
 from kogpt_bot.conversation.settings import Language
+from kogpt_bot.errors import ConfigurationError
 from kogpt_bot.messages import ChannelKey, Outgoing
 from kogpt_bot.metrics import Metrics
 from kogpt_bot.moderation.answer import Replies, ScreenedAnswers
@@ -52,6 +53,8 @@ class Moderation:
     async def run(self) -> None:
         """Send notices and erase what is old, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            # Made now, so that the first message need not wait for it.
+            tasks.create_task(self.detectors.get(), name="profanity detector")
             tasks.create_task(self.retention.run(), name="profanity retention")
             if self.channel is not None:
                 tasks.create_task(self.channel.run(), name="moderation channel")
@@ -100,4 +103,6 @@ def _file(chosen: ModerationSettings, data_dir: Path) -> HitFile | None:
     if chosen.log_file is None:
         return None
     path = data_dir / Path(chosen.log_file).expanduser()  # an absolute path stays what it is
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"moderation.log_file: there is no folder {path.parent}; make it")
     return HitFile(path, max_bytes=chosen.log_file_mb * MEGABYTE, backups=chosen.log_file_backups)

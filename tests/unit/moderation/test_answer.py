@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from kogpt_bot.conversation.persona import DEFAULT_PERSONA
 from kogpt_bot.conversation.settings import AnswerPolicy, ChannelSettings, Profanity, Sampling
 from kogpt_bot.conversation.speakers import Line
 from kogpt_bot.conversation.tokens import ModelTokens
+from kogpt_bot.delivery.responder import Responder
 from kogpt_bot.errors import GenerationInterrupted
 from kogpt_bot.messages import ChannelKey
 from kogpt_bot.moderation.answer import ScreenedAnswers
@@ -291,6 +293,10 @@ class _Ready:
 
     async def of(self, key, rules):
         return self._detector
+
+
+def test_delivery_takes_nothing_that_was_not_screened():
+    assert get_type_hints(Responder.__init__)["answers"] is ScreenedAnswers
 
 
 async def test_clean_text_waits_for_twelve_characters_at_most(room):
