@@ -1,6 +1,8 @@
 """The Discord adapter: servers, threads, forum posts, direct messages, commands."""
 
-from kogpt_bot import Adapter, AdapterPlugin
+from collections.abc import Sequence
+
+from kogpt_bot import Adapter, AdapterPlugin, Finding
 from kogpt_bot_discord.settings import DiscordSettings
 
 
@@ -10,4 +12,10 @@ def _create(settings: DiscordSettings) -> Adapter:
     return DiscordAdapter(settings)
 
 
-PLUGIN = AdapterPlugin("discord", DiscordSettings, _create, extra="discord")
+def _diagnose(settings: DiscordSettings, online: bool) -> Sequence[Finding]:
+    from kogpt_bot_discord.diagnosis import diagnose
+
+    return diagnose(settings, online=online)
+
+
+PLUGIN = AdapterPlugin("discord", DiscordSettings, _create, extra="discord", diagnose=_diagnose)

@@ -104,7 +104,7 @@ class DiscordAdapter:
                 try:
                     await self._until_stopped(client)
                 finally:
-                    self._reconnects += client.reconnects
+                    self._reconnects += client.retire()
                     await wishes.close()
                     await hearing.close()
 
@@ -127,9 +127,9 @@ class DiscordAdapter:
 
     async def send(self, key: ChannelKey, message: Outgoing) -> str:
         """Say something in a channel; the same nonce shows once."""
-        body = payloads.new(message, self._settings.language)
         if loan := self._loans.in_channel(place(key)):
             return await self._send_on_loan(loan, message)
+        body = payloads.new(message, self._settings.language)
         sent = await self._call("POST", MESSAGES, key, json=body)
         return str(sent["id"])
 

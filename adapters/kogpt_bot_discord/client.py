@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -72,6 +73,7 @@ class DiscordClient(discord.AutoShardedClient):
         self._limits = limits
         self._gate = IdentifyGate(pacing, self.monotonic)
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # no voice: no word
+        logging.getLogger("discord.gateway").setLevel(logging.INFO)  # below, it logs what is said
         super().__init__(
             intents=intents(settings),
             shard_count=settings.shard_count,
@@ -122,10 +124,18 @@ class DiscordClient(discord.AutoShardedClient):
         """How many shards are not connected."""
         return self.shards_wanted - len(self._shards_up)
 
-    def shard_lost(self, shard_id: int) -> None:
-        """Note that a shard's connection ended, and that another will be made."""
+    def shard_lost(self, shard_id: int) -> bool:
+        """Note that a shard's connection ended; returns whether it had come to work."""
+        was_up = shard_id in self._shards_up
         self._shards_up.discard(shard_id)
         self.reconnects += 1
+        return was_up
+
+    def retire(self) -> int:
+        """Note that all shards are gone for good; returns how often they were lost before."""
+        self._shards_up.clear()
+        reconnects, self.reconnects = self.reconnects, 0
+        return reconnects
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         """Wait for the shard's turn."""

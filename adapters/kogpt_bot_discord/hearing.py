@@ -15,6 +15,8 @@ from discord.utils import snowflake_time, time_snowflake, utcnow
 
 from kogpt_bot import (
     ChannelKey,
+    Forbidden,
+    Gone,
     Inbox,
     Incoming,
     KogptBotError,
@@ -35,7 +37,7 @@ MISSED_MESSAGES = 100  # of one channel; Discord's own limit for a call
 MISSED_FOR = timedelta(minutes=10)  # what is older is no longer a conversation
 HEARD_WITHIN = timedelta(days=1)  # channels that are looked at after a restart
 MAX_FETCHED = 10_000  # messages whose second telling is recognised here; the store knows all
-MAX_CHANNELS = 5000  # whose last message is remembered
+MAX_CHANNELS = 1000  # whose last message is remembered: those heard most recently
 BACKFILLS_AT_ONCE = 4
 ATTEMPTS = 5  # of storing a message
 STORE_RETRY_S = 0.25
@@ -110,13 +112,13 @@ class Hearing:
         if message.id in self._fetched:
             return  # it was fetched before Discord told it
         channel = message.channel
-        await self._hear(
-            message, await self._addresses.of(channel.id, guild_id_of(message), channel)
-        )
+        key = await self._addresses.of(channel.id, guild_id_of(message), channel)
+        await self._hear(message, key, roles(message.author))
 
-    async def _hear(self, message: discord.Message, key: ChannelKey) -> None:
+    async def _hear(self, message: discord.Message, key: ChannelKey, own: list[int] | None) -> None:
+        """Hand a message over, where its author (with their `own` roles) is listened to."""
         said = incoming(message, key, self.me)
-        if said is None or not self._gate.admits(key, message.author.id, roles(message.author)):
+        if said is None or not self._gate.admits(key, message.author.id, own):
             return
         if await self._hand_over(said):
             self._note(key, message.id)
@@ -177,7 +179,8 @@ class Hearing:
         for message in sorted(found, key=lambda each: each.id):
             if message.author.id != self.me.id and snowflake_time(message.id) <= utcnow():
                 self._fetched[message.id] = None
-                await self._hear(message, key)
+                if (own := await self._roles(key, message.author.id)) is not None:
+                    await self._hear(message, key, own)
         while len(self._fetched) > MAX_FETCHED:
             self._fetched.popitem(last=False)
 
@@ -198,11 +201,29 @@ class Hearing:
         )
         return [discord.Message(state=state, channel=channel, data=each) for each in found]  # type: ignore[arg-type]
 
+    async def _roles(self, key: ChannelKey, user_id: int) -> list[int] | None:
+        """Ask for somebody's roles, where they decide; None where they cannot be had.
+
+        A message that is fetched comes without them.
+        """
+        if not (key.guild and self._gate.needs_roles):
+            return []
+        path = "/guilds/{guild_id}/members/{user_id}"
+        route = Route("GET", path, guild_id=int(key.guild), user_id=user_id)
+        try:
+            member = await patiently(self._client.rest, route)
+        except KogptBotError as error:
+            log.info("discord_roles_unknown", why=str(error))
+            return None
+        return [int(id_) for id_ in member["roles"]]
+
     async def _channel(self, channel_id: int) -> dict[str, Any] | None:
         """Ask Discord about a channel that discord.py does not know."""
         route = Route("GET", "/channels/{channel_id}", channel_id=channel_id)
         try:
             found: dict[str, Any] = await patiently(self._client.rest, route)
+        except (Forbidden, Gone):
+            return {}  # nor will it be known later
         except KogptBotError as error:
             log.info("discord_channel_unknown", why=str(error))
             return None

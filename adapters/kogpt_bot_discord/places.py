@@ -15,7 +15,7 @@ NAME = "discord"
 MAX_PARENTS = 10_000  # threads whose channel is remembered
 THREAD_TYPES = (10, 11, 12)  # of announcements, public, private
 
-Fetch = Callable[[int], Awaitable[dict[str, Any] | None]]  # a channel; None: not to be had
+Fetch = Callable[[int], Awaitable[dict[str, Any] | None]]  # None: not to be had now
 
 
 def place(key: ChannelKey) -> str:

@@ -8,14 +8,16 @@ from typing import Any
 import discord
 from discord.http import Route
 
-from kogpt_bot import Attachment
+from kogpt_bot import Attachment, Malformed, Unreachable
 from kogpt_bot_discord.errors import translated
 from kogpt_bot_discord.markup import MAX_LENGTH, escape
+from kogpt_bot_discord.patience import patiently
 from kogpt_bot_discord.payloads import EPHEMERAL, NOBODY, SUPPRESS_EMBEDS
 from kogpt_bot_discord.rest import OneAttemptHTTP
 
 # https://discord.com/developers/docs/interactions/receiving-and-responding
 MESSAGE, DEFERRED, DEFERRED_UPDATE, UPDATE, MODAL = 4, 5, 6, 7, 9
+ALREADY_ACKNOWLEDGED = 40060  # of Discord's error codes
 MAX_PARTS = 5  # messages that a long text is told in
 
 JSON = dict[str, Any]
@@ -92,11 +94,25 @@ class Reply:
         body: JSON = {"type": kind}
         if data is not None:
             body["data"] = data
-        with translated():
-            told = await self._rest.request(route, json=body, params={"with_response": 1})
+        told = await self._first_response(route, body)
         self.acknowledged = True
         self._announced = kind == DEFERRED
         return told if isinstance(told, dict) else None
+
+    async def _first_response(self, route: Route, body: JSON) -> Any:
+        """Respond within the three seconds that Discord gives, with a second try."""
+        options: JSON = {"json": body, "params": {"with_response": 1}}
+        try:
+            with translated():
+                return await self._rest.request(route, **options)
+        except Unreachable:
+            try:
+                with translated():
+                    return await self._rest.request(route, **options)
+            except Malformed as error:  # the first one had arrived, its answer was lost
+                if getattr(error.__cause__, "code", 0) != ALREADY_ACKNOWLEDGED:
+                    raise
+                return None
 
     async def _edit_original(self, body: JSON, file: Attachment | None) -> None:
         self._announced = False
@@ -108,6 +124,9 @@ class Reply:
 
     async def _webhook(self, method: str, path: str, body: JSON, file: Attachment | None) -> None:
         route = webhook(method, path, self._application_id, self.token)
+        if method == "PATCH":  # doing it twice does no harm
+            await patiently(self._rest, route, **_content(body, file))
+            return
         with translated():
             await self._rest.request(route, **_content(body, file))
 

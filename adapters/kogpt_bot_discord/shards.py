@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 HANDSHAKE_S = 60.0  # from connecting to IDENTIFY or RESUME, waiting one's turn not counted
 GOODBYE_S = 0.5  # for the other side to say goodbye too
-NEW_SESSION_CODES = (1000, 4007, 4009)  # the session is over: closed, wrong sequence, timed out
+NEW_SESSION_CODES = (4007, 4009)  # the session is over: a wrong sequence, timed out
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,10 @@ class Shard:
         while True:
             began = self._client.monotonic()
             why = await self._connect_and_listen()
-            self._client.shard_lost(self._id)
-            lived = self._client.monotonic() - began
+            was_up = self._client.shard_lost(self._id)
             pacing = self._client.pacing
-            self._failures = 1 if lived >= pacing.stable_s else self._failures + 1
+            held = was_up and self._client.monotonic() - began >= pacing.stable_s
+            self._failures = 1 if held else self._failures + 1
             pause = pacing.delay(self._failures, self._draw())
             event = "discord_shard_reconnects"
             log.info(event, shard=self._id, why=why, in_s=round(pause, 1), resume=self._resumes)
@@ -145,8 +146,11 @@ class Shard:
             aiohttp.ClientError,
         ):
             raise
-        except Exception:
-            log.exception("discord_event_unreadable", shard=self._id)
+        except Exception as error:  # noqa: BLE001  # discord.py's parsers raise what they like
+            # Without the traceback: its values would bring what people said into the log.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__} in {where.name}, line {where.lineno}"
+            log.warning("discord_event_unreadable", shard=self._id, why=why)
 
     def _keep_session(self, ws: DiscordWebSocket | None, *, resume: bool) -> None:
         if not resume:

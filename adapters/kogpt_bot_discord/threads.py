@@ -14,21 +14,22 @@ from kogpt_bot_discord.words import Say
 
 log = structlog.get_logger(__name__)
 
-PUBLIC_THREAD = 11
+NEWS_THREAD, PUBLIC_THREAD = 10, 11
 NAME_LENGTH = 100
 
 
 async def open_thread(client: DiscordClient, wish: Wish, title: str) -> None:
     """Open a public thread in the channel, with the person in it, and tell where it is."""
     reply, language = wish.reply, wish.language
-    if not (wish.member and isinstance(wish.interaction.channel, discord.TextChannel)):
+    channel = wish.interaction.channel
+    if not (wish.member and isinstance(channel, discord.TextChannel)):
         await reply.tell(Say.NO_THREAD_HERE.of(language))
         return
     await reply.announce()
     name = title.strip() or Say.THREAD_NAME.of(language).format(name=wish.author.name)
     body = {
         "name": name[:NAME_LENGTH],
-        "type": PUBLIC_THREAD,
+        "type": NEWS_THREAD if channel.is_news() else PUBLIC_THREAD,
         "auto_archive_duration": client.settings.thread_archive_minutes,
     }
     channel_id = int(wish.key.channel)

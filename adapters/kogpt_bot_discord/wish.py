@@ -62,14 +62,16 @@ def manages(allowed: discord.Permissions, kind: ActionKind, level: ScopeLevel) -
 def is_member(interaction: discord.Interaction) -> bool:
     """Return whether the bot may speak in the channel itself.
 
-    In a server it was added to, or alone with the person; not by a command that a person
-    installed for themselves elsewhere, nor in a channel in which it may not write.
+    In a server that it is in, or alone with the person; not by a command that a person installed
+    for themselves elsewhere, nor in a channel in which it may not write.
     """
     if interaction.guild_id is None:
         return not interaction.context.private_channel
-    if not interaction.is_guild_integration():
+    if interaction.client.get_guild(interaction.guild_id) is None:
         return False
     allowed = interaction.app_permissions
+    if not allowed.value:
+        return True  # it was not told; the first send shows it
     thread = isinstance(interaction.channel, discord.Thread)
     writes = allowed.send_messages_in_threads if thread else allowed.send_messages
     return allowed.view_channel and writes

@@ -9,7 +9,7 @@ from kogpt_bot_discord.settings import DiscordSettings
 from kogpt_bot_discord.shards import Pacing
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.render import render
-from tests.fakes.discord.server import TOKEN
+from tests.fakes.discord.server import COMPONENT, TOKEN
 
 FAST = Pacing(first_s=0.01, cap_s=0.05, identify_s=0.0)
 
@@ -34,6 +34,16 @@ class DiscordHarness:
 
     async def told(self):
         return self.discord.texts()
+
+    async def press(self, message_id, kind):
+        message = self.discord.world.messages[self.discord.channel["id"]][message_id]
+        ids = [part["custom_id"] for row in message["components"] for part in row["components"]]
+        custom_id = next((each for each in ids if f":{kind.value}:" in each), None)
+        if custom_id is None:
+            raise LookupError(kind)
+        data = {"custom_id": custom_id, "component_type": 2}
+        known = await self.discord.interact(COMPONENT, data, message=message)
+        await self.discord.gateway.wait_until(lambda: known["shown"])  # what came of it
 
 
 @pytest.fixture

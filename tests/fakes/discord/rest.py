@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -79,6 +80,9 @@ class Rest:
         self.shards = 1
         self.max_concurrency = 1
         self.session_starts = 1000
+        self.early: list[Call] = []  # calls that came before they might
+        self._chance, self._seconds, self._random = 0.0, (0.0, 0.0), random.Random(0)
+        self._until: dict[tuple[str, str], float] = {}  # method and channel -> refused until
         self._nonces: OrderedDict[str, JSON] = OrderedDict()
 
     def routes(self) -> list[web.RouteDef]:
@@ -120,10 +124,27 @@ class Rest:
         if not open_ and request.headers.get("Authorization") != f"Bot {self.token}":
             raise Refusal(401, 0, "401: Unauthorized")
 
+    def refuse(self, *, chance: float, seconds: tuple[float, float], seed: int) -> None:
+        """Refuse calls on messages now and then, each time for a while; note who comes early."""
+        self._chance, self._seconds, self._random = chance, seconds, random.Random(seed)
+
+    def _refuse(self, call: Call, channel: str) -> None:
+        key, moment = (call.method, channel), time.monotonic()
+        if (left := self._until.get(key, 0.0) - moment) > 0:
+            self.early.append(call)
+            raise _Limited(left)
+        if self._random.random() < self._chance:
+            seconds = self._random.uniform(*self._seconds)
+            self._until[key] = moment + seconds
+            raise _Limited(seconds)
+
     def _limit(self, call: Call, headers: dict[str, str]) -> None:
         parts = call.path.split("/")
+        if parts[0] != "channels" or "messages" not in parts:
+            return
+        self._refuse(call, parts[1])
         limit = self.limits.get(call.method)
-        if limit is None or parts[0] != "channels" or "messages" not in parts:
+        if limit is None:
             return
         left, reset = limit.take(parts[1])
         headers |= {
@@ -218,18 +239,20 @@ class Rest:
             raise Refusal(400, 50035, "Invalid Form Body: nonce: Must be 25 or fewer in length.")
         if body.get("enforce_nonce") and nonce in self._nonces:
             return self._nonces[nonce]
-        message = self.world.message(channel, self.world.bot, body["content"], **self._extra(body))
+        message = self.world.message(
+            channel, self.world.bot, body["content"], **self._extra(body, channel)
+        )
         if nonce:
             self._nonces[nonce] = message
             message["nonce"] = nonce
         await self._tell("MESSAGE_CREATE", message)
         return message
 
-    def _extra(self, body: JSON) -> JSON:
+    def _extra(self, body: JSON, channel: JSON | None = None) -> JSON:
         """Return the fields that a sent message takes over."""
         extra = {key: body[key] for key in ("components", "flags") if key in body}
-        if reference := body.get("message_reference"):
-            extra |= {"type": 19, "message_reference": reference}
+        if channel is not None and (reference := body.get("message_reference")):
+            extra |= {"type": 19, "message_reference": {**reference, "channel_id": channel["id"]}}
         return extra
 
     async def _edit(self, channel: str, id_: str, call: Call) -> JSON:

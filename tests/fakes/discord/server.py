@@ -125,6 +125,7 @@ class FakeDiscord:
         message: JSON | None = None,
         locale: str = "ko",
         foreign: bool = False,
+        app_permissions: int = int(READ_AND_WRITE),
     ) -> JSON:
         """Let a person use a command, a button or a modal; returns what is known of it.
 
@@ -140,13 +141,14 @@ class FakeDiscord:
         event: JSON = {
             "id": id_, "application_id": self.world.application_id, "type": type_, "data": data,
             "token": token, "version": 1, "channel": channel, "channel_id": channel["id"],
-            "locale": locale, "app_permissions": READ_AND_WRITE, "entitlements": [],
+            "locale": locale, "app_permissions": str(app_permissions), "entitlements": [],
             "attachment_size_limit": 10_485_760, "authorizing_integration_owners": owners,
             "context": 0 if guild_id else (2 if foreign else 1),
         }  # fmt: skip
         if guild_id:
             member = self.world.members.get((guild_id, person["id"]))
             member = member or self.world.member({"id": guild_id}, person)
+            event["guild"] = {"id": guild_id, "features": [], "locale": "ko"}
             event |= {"guild_id": guild_id, "member": {**member, "permissions": str(permissions)}}
         else:
             event["user"] = person

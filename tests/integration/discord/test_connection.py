@@ -39,7 +39,7 @@ async def test_only_the_shards_of_this_process(make_bot, discord):
         assert sorted(e["shard"][0] for e in discord.gateway.identifies) == [1, 3]
 
 
-@pytest.mark.parametrize("way", ["cut", "close", "op7", "op9"])
+@pytest.mark.parametrize("way", ["cut", "close", "goodbye", "op7", "op9"])
 async def test_a_lost_connection_is_resumed_and_nothing_is_missed(bot, discord, way):
     async with bot.running():
         await discord.say("하나")
@@ -49,6 +49,8 @@ async def test_a_lost_connection_is_resumed_and_nothing_is_missed(bot, discord, 
             await discord.gateway.cut()
         elif way == "close":
             await discord.gateway.close(4000)
+        elif way == "goodbye":
+            await discord.gateway.close(1000)
         elif way == "op7":
             await discord.gateway.ask_to_reconnect()
         else:
@@ -62,6 +64,8 @@ async def test_a_lost_connection_is_resumed_and_nothing_is_missed(bot, discord, 
         assert len(discord.gateway.identifies) == 1
         await bot.until(lambda: bot.adapter.connection().up)
         assert bot.adapter.connection().reconnects == 1
+    assert not bot.adapter.connection().up
+    assert bot.adapter.connection().reconnects == 1
 
 
 async def test_an_invalid_session_begins_anew_and_fetches_what_was_missed(bot, discord):

@@ -305,6 +305,24 @@ async def test_what_was_missed_is_fetched_after_a_restart_in_order(bot, discord)
     assert len(messages) == 7
 
 
+@pytest.mark.parametrize("list_", ["allow", "block"])
+async def test_roles_decide_about_what_was_missed_too(make_bot, discord, list_):
+    role = discord.world.role("반장")
+    discord.guild["roles"].append(role)
+    chief, gone = discord.world.user("반장"), discord.world.user("떠난 사람")
+    discord.world.member(discord.guild, chief, roles=[role["id"]])
+    bot = make_bot(**{list_: Places(roles=(role["id"],))})
+    bot.inbox.heard = {bot.key: "1"}
+    for author in (chief, discord.person, gone):
+        discord.world.message(discord.channel, author, author["global_name"])
+    async with bot.running():
+        await bot.until(lambda: bot.inbox.messages)
+        await discord.remove(discord.world.message(discord.channel, gone, "끝"))
+        await bot.until(lambda: bot.inbox.withdrawn)
+    expected = ["반장"] if list_ == "allow" else ["민수"]
+    assert [message.text for message in bot.inbox.messages] == expected
+
+
 async def test_at_most_a_hundred_of_the_last_ten_minutes_are_fetched(bot, discord):
     bot.inbox.heard = {bot.key: discord.world.id(at=time.time() - 3600)}
     old = discord.world.id(at=time.time() - 1800)

@@ -199,6 +199,64 @@ async def test_a_command_that_a_person_installed_is_answered_by_its_token(bot, d
     assert not discord.calls("POST", f"channels/{elsewhere['id']}/")
 
 
+@pytest.fixture
+def elsewhere(discord):
+    """A channel of a server in which the bot is not."""
+    return {**discord.channel, "id": discord.world.id(), "guild_id": discord.world.id()}
+
+
+async def test_a_menu_that_a_person_installed_answers_there_too(bot, discord, elsewhere):
+    discord.world._add(elsewhere)
+    old = discord.world.message(elsewhere, discord.world.user("영희"), "점심 뭐 먹지?")
+    async with bot.running():
+        known = await discord.interact(
+            COMMAND, menu("Reply with KoGPT", old), channel=elsewhere, foreign=True
+        )
+        await discord.told(known)
+        (message,) = bot.inbox.messages
+        assert message.author.name == "영희"
+        await bot.adapter.send(message.key, Outgoing("국수요", message.message_id))
+    assert [render(each["content"]) for each in known["shown"].values()][1:] == ["국수요"]
+
+
+async def test_a_button_elsewhere_gives_leave_to_answer_anew(bot, discord, elsewhere):
+    async with bot.running():
+        known = await discord.interact(
+            COMMAND, slash("chat", message="안녕"), channel=elsewhere, foreign=True
+        )
+        (message,) = await bot.inbox.wait_for(1)
+        first = await bot.adapter.send(
+            message.key,
+            Outgoing("안녕", message.message_id, offers=(ActionKind.REGENERATE,)),
+        )
+        again = type(bot)(discord)  # after a restart, the first leave is forgotten
+        again.inbox = bot.inbox
+    async with again.running():
+        press_ = press("kogpt:do:regenerate:")
+        pressed = await discord.interact(
+            COMPONENT, press_, channel=elsewhere, foreign=True, message=known["original"]
+        )
+        pressed["shown"][first] = known["original"]
+        await bot.until(lambda: bot.inbox.actions)
+        await discord.gateway.wait_until(lambda: len(pressed["shown"]) > 1)
+        await again.adapter.delete(message.key, first)
+        await again.adapter.send(message.key, Outgoing("또 안녕", message.message_id))
+    texts = [render(each["content"]) for each in pressed["shown"].values()]
+    assert first not in pressed["shown"]
+    assert texts == ["됐어요.", "또 안녕"]
+
+
+async def test_where_the_bot_may_not_write_it_answers_commands_all_the_same(bot, discord):
+    async with bot.running():
+        known = await discord.interact(
+            COMMAND, slash("chat", message="안녕"), app_permissions=1 << 10
+        )
+        (message,) = await bot.inbox.wait_for(1)
+        await bot.adapter.send(bot.key, Outgoing("안녕", message.message_id))
+    assert known["response"]["type"] == 5
+    assert render(known["original"]["content"]) == "안녕"
+
+
 async def test_a_private_channel_of_others_is_not_direct(bot, discord):
     group = discord.world.dm(discord.world.user("영희"))
     async with bot.running():
@@ -453,6 +511,26 @@ async def test_a_fault_of_ours_is_told_without_a_word_of_it(bot, discord):
     async with bot.running():
         told = await discord.told(await discord.interact(COMMAND, slash("status")))
     assert told["content"] == "지금은 할 수 없어요. 잠시 후 다시 해 주세요."
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_a_response_that_breaks_off_is_tried_once_more(bot, discord, arrived):
+    from aiohttp import web
+
+    class Broken(web.Response):
+        async def prepare(self, request):
+            if arrived:
+                known["response"] = {"type": 5}
+                known["ephemeral"] = True
+            request.transport.abort()
+            raise ConnectionResetError
+
+    async with bot.running():
+        discord.fault("POST", "interactions/", Broken)
+        known = await discord.interact(COMMAND, slash("status"))
+        told = await discord.told(known)
+    assert told["content"] == "됐어요."
+    assert len(bot.inbox.actions) == 1
 
 
 @pytest.mark.parametrize("custom_id", ["other:bot", "kogpt:do:dance:", "kogpt:pick:moon:x"])
