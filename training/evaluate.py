@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +16,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from kogpt_bot.conversation import transcript
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA
-from training.chats import own_dialogues
+from training import measures
+from training.chats import own_dialogues, rows
 from training.families import BOT, WORDS, families
+from training.prepare import SOURCES
 from training.templates import TOPICS
 
-PROMPTS = Path(__file__).parent / "eval" / "prompts.jsonl"
+EVAL = Path(__file__).parent / "eval"
+PROMPTS = EVAL / "prompts.jsonl"  # 200 first turns
+MEMORY = EVAL / "memory.jsonl"  # what was told in an earlier turn is asked for
+CHATS = EVAL / "chats.jsonl"  # three turns each: does the third answer keep to the topic?
+SAMPLES = 2000  # answers that are looked at for profanity and for lines learned by heart
+BATCH = 250  # prompts at once
 LIMIT = 60  # tokens of an answer; the longest that we wrote has 45
 PERSON = "민수"
 
@@ -36,13 +43,25 @@ class Question:
     @property
     def prompt(self) -> str:
         """Return the prompt of the conversation manager."""
-        names = (PERSON, DEFAULT_PERSONA.name)
-        lines = (transcript.line(names[n % 2], text) for n, text in enumerate(self.turns))
-        return (
-            transcript.header(DEFAULT_PERSONA)
-            + "".join(lines)
-            + transcript.cue(DEFAULT_PERSONA.name)
-        )
+        return prompt(self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What a person says, turn by turn; the last answer is on topic when it matches."""
+
+    topic: str
+    says: tuple[str, ...]
+    on_topic: str
+
+
+def prompt(turns: Sequence[str]) -> str:
+    """Return the conversation manager's prompt for what person and bot said in turn."""
+    names = (PERSON, DEFAULT_PERSONA.name)
+    lines = (transcript.line(names[n % 2], text) for n, text in enumerate(turns))
+    return (
+        transcript.header(DEFAULT_PERSONA) + "".join(lines) + transcript.cue(DEFAULT_PERSONA.name)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,10 @@ class Chatter:
     def answers(self, prompts: Sequence[str], seed: int, **sampling: Any) -> list[Answer]:
         """Return an answer to each prompt; `sampling` are transformers' generation settings."""
         torch.manual_seed(seed)
+        parts = [prompts[at : at + BATCH] for at in range(0, len(prompts), BATCH)]
+        return [answer for part in parts for answer in self._batch(part, sampling)]
+
+    def _batch(self, prompts: Sequence[str], sampling: dict[str, Any]) -> list[Answer]:
         batch = self._tokenizer(list(prompts), return_tensors="pt", padding=True)
         batch.pop("token_type_ids", None)
         ids = self._model.generate(**batch, max_new_tokens=LIMIT, **sampling)
@@ -90,8 +113,14 @@ class Chatter:
 
 def questions(path: Path = PROMPTS) -> list[Question]:
     """Read the questions."""
-    rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
-    return [Question(row["topic"], tuple(row["turns"]), row["on_topic"]) for row in rows]
+    read = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
+    return [Question(row["topic"], tuple(row["turns"]), row["on_topic"]) for row in read]
+
+
+def chats(path: Path = CHATS) -> list[Chat]:
+    """Read the chats."""
+    read = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
+    return [Chat(row["topic"], tuple(row["says"]), row["on_topic"]) for row in read]
 
 
 def trained_on() -> re.Pattern[str]:
@@ -141,6 +170,50 @@ def evaluate(chatter: Chatter, asked: Sequence[Question], seeds: int, *, show: b
         )
 
 
+def chat(chatter: Chatter, asked: Sequence[Chat], *, show: bool) -> None:
+    """Print the share of chats whose last answer keeps to the topic."""
+    told: list[list[str]] = [[] for _ in asked]
+    answers: list[Answer] = []
+    for turn in range(max(len(each.says) for each in asked)):
+        for turns, each in zip(told, asked, strict=True):
+            turns.append(each.says[turn])
+        answers = chatter.answers([prompt(turns) for turns in told], seed=turn)
+        for turns, answer in zip(told, answers, strict=True):
+            turns.append(answer.text)
+    kept = [
+        re.search(each.on_topic, answer.text) is not None
+        for each, answer in zip(asked, answers, strict=True)
+    ]
+    if show:
+        for each, turns, good in zip(asked, told, kept, strict=True):
+            print(f"{' ' if good else 'x'} [{each.topic}] {' / '.join(turns)}")
+    print(f"chats: keep to the topic {_share(kept)}\n")
+
+
+def look_through(chatter: Chatter, asked: Sequence[Question], corpus: Path | None) -> None:
+    """Print how varied many answers are, how many end, are profane, or learned by heart."""
+    first = [each.text for each in chatter.answers([each.prompt for each in asked], seed=0)]
+    print(f"distinct-2 of {len(first)} answers: {measures.distinct_2(first):.2f}")
+    prompts = [asked[n % len(asked)].prompt for n in range(SAMPLES)]
+    answers = chatter.answers(prompts, seed=1)
+    texts = [each.text for each in answers]
+    bad = measures.profane(texts)
+    print(f"profane: {len(bad)} of {len(texts)} {bad[:5]}")
+    print(f"ends by itself: {_share([each.ended for each in answers])}")
+    if corpus is not None:
+        known = measures.learned_by_heart(texts, training_lines(corpus))
+        print(f"learned by heart: {len(known) / len(texts):.1%} {known[:5]}")
+
+
+def training_lines(corpus: Path) -> Iterator[str]:
+    """Give every line of the texts and dialogues that the model was trained on."""
+    for source, _, _ in SOURCES:
+        for text in rows(corpus, source):
+            yield from text.split("\n")
+    for turns in own_dialogues():
+        yield from (text for _, text in turns)
+
+
 def _share(marks: Sequence[bool]) -> str:
     return f"{sum(marks) / len(marks):.0%} of {len(marks)}" if marks else "-"
 
@@ -153,11 +226,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quiet", action="store_true", help="print the shares only")
+    parser.add_argument("--corpus", type=Path, help="also look for lines learned by heart")
     parser.add_argument("--text", type=Path, nargs="*", default=[], help="also the loss of files")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chatter = Chatter(arguments.folder)
-    evaluate(chatter, questions(arguments.questions), arguments.seeds, show=not arguments.quiet)
+    show, asked = not arguments.quiet, questions(arguments.questions)
+    evaluate(chatter, asked, arguments.seeds, show=show)
+    evaluate(chatter, questions(MEMORY), arguments.seeds, show=show)
+    chat(chatter, chats(), show=show)
+    look_through(chatter, asked, arguments.corpus)
     for path in arguments.text:
         texts = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
         by_token, by_character = chatter.perplexity(texts)
