@@ -30,7 +30,7 @@ from kogpt_bot.errors import (
     ConfigurationError,
     GenerationBusy,
     GenerationError,
-    GenerationInterrupted,
+    GenerationRejected,
     GenerationUnavailable,
     ModelError,
     RetryAfter,
@@ -53,9 +53,6 @@ MAX_ATTEMPTS = 3  # of one turn, restarts of the daemon counted
 MAX_BREAKS = 3  # a message that kills the service each time must not do so forever
 RETRY_S = 0.25  # before the service is asked again after a break
 BOT_ID = "kogpt-bot"
-
-# What may be better a moment later; the log of what was screened is in the store.
-BREAKS = (GenerationUnavailable, GenerationBusy, GenerationInterrupted, StoreError)
 
 # The first that fits says how a turn ends that the platform stopped before anything was shown.
 ENDINGS: tuple[tuple[type[AdapterError], TurnState], ...] = (
@@ -110,9 +107,9 @@ class Answer:
             while True:
                 try:
                     await self._stream.show(self._deltas(), stream=self._streaming)
-                except (RowRefused, TurnGone):
+                except (RowRefused, TurnGone, GenerationRejected):
                     raise
-                except BREAKS as error:
+                except (GenerationError, StoreError) as error:  # maybe better a moment later
                     if self._stream.parts or not await self._try_again(error):
                         await self._failed(error)
                         return
@@ -247,7 +244,7 @@ class Answer:
     async def _try_again(self, error: GenerationError | StoreError) -> bool:
         """Wait a moment; returns whether there is time for another try."""
         pause = error.seconds if isinstance(error, GenerationBusy) else RETRY_S
-        self._breaks += isinstance(error, GenerationInterrupted)
+        self._breaks += not isinstance(error, GenerationUnavailable | GenerationBusy | StoreError)
         late = self._clock.monotonic() + pause >= self._deadline
         if late or self._breaks >= MAX_BREAKS:
             return False

@@ -37,6 +37,8 @@ class FakePlatform:
         self.port = 0
         self.shown: dict[str, Shown] = {}
         self.acknowledged: set[str] = set()
+        self.acknowledged_in_order: list[str] = []
+        self.draw: random.Random | None = None  # which of several connections hears a message
         self.refused: dict[str, str] = {}
         self.failures: list[str] = []  # why messages were not taken
         self.connected = asyncio.Event()
@@ -44,7 +46,7 @@ class FakePlatform:
         self._waiting: dict[str, dict[str, Any]] = {}  # said and not acknowledged
         self._nonces: dict[tuple[str, str], str] = {}
         self._ids = itertools.count(1)
-        self._writer: asyncio.StreamWriter | None = None
+        self._writers: list[asyncio.StreamWriter] = []
         self._delay_s = delay_s
         self._random = random.Random(seed)
 
@@ -56,8 +58,8 @@ class FakePlatform:
             yield self
         finally:
             server.close()
-            if self._writer is not None:
-                self._writer.close()
+            for writer in self._writers:
+                writer.close()
             await server.wait_closed()
 
     def say(self, text: str, *, channel: str, author: str) -> str:
@@ -86,13 +88,17 @@ class FakePlatform:
             await self.changed.wait_for(condition)
 
     def _write(self, value: dict[str, Any]) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(json.dumps(value).encode() + b"\n")
+        """Write to every connection, or to one or all of them by chance."""
+        writers = [writer for writer in self._writers if not writer.is_closing()]
+        if self.draw is not None and writers and self.draw.random() < 0.8:
+            writers = [self.draw.choice(writers)]
+        for writer in writers:
+            writer.write(_line(value))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+        self._writers.append(writer)
         for message in list(self._waiting.values()):
-            self._write(message)
+            writer.write(_line(message))
         self.connected.set()
         tasks: set[asyncio.Task[None]] = set()
         try:
@@ -104,16 +110,20 @@ class FakePlatform:
             pass  # the daemon was killed
         finally:
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._writer is writer:
-                self._writer = None
+            self._writers.remove(writer)
+            if not self._writers:
                 self.connected.clear()
+            else:  # the others hear what this one did not acknowledge
+                for message in list(self._waiting.values()):
+                    self._write(message)
             writer.close()
 
     async def _handle(self, writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:
         async with self.changed:
             if "ack" in said:
-                self._waiting.pop(said["ack"], None)
-                self.acknowledged.add(said["ack"])
+                if self._waiting.pop(said["ack"], None) is not None:
+                    self.acknowledged.add(said["ack"])
+                    self.acknowledged_in_order.append(said["ack"])
                 if "refused" in said:
                     self.refused[said["ack"]] = said["refused"]
             elif "failed" in said:
@@ -126,7 +136,7 @@ class FakePlatform:
             reply = self._carry_out(said)
             await self._pause()
             if not writer.is_closing():
-                writer.write(json.dumps({"reply": said["call"], **reply}).encode() + b"\n")
+                writer.write(_line({"reply": said["call"], **reply}))
             async with self.changed:
                 self.changed.notify_all()
 
@@ -153,3 +163,7 @@ class FakePlatform:
         self.shown[call["id"]].text = call["text"]
         self.shown[call["id"]].final = call["final"]
         return {}
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"

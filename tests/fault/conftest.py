@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import sys
 from collections import Counter
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import uvicorn
 from kogpt_bot.generation.api import Service, make_app
 from tests.fakes.fake_engine import FakeEngine
 from tests.fakes.platform import FakePlatform
+from tests.fakes.postgres import cluster, find_postgres
 from tests.fakes.tokenizer import make_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -25,36 +26,75 @@ TOKENIZER = make_tokenizer()
 
 
 class SlowEngine(FakeEngine):
-    """It takes its time over each character."""
+    """It takes its time over each character, and fails in the middle where it is told to."""
 
     pace_s = 0.002
+    failures = 0
 
     def __init__(self):
         super().__init__(tokenizer_json=TOKENIZER.to_str())
 
     async def generate(self, request):
         self.text = f" {len(self.requests)}번째로 하는 대답이에요. 잘 들었어요?"
+        fails = self.failures > 0
+        self.failures -= fails
+        count = 0
         async for chunk in super().generate(request):
             await asyncio.sleep(self.pace_s)
+            count += 1
+            if fails and count == 3:
+                raise RuntimeError("not a number")
             yield chunk
+
+
+class FakeService:
+    """The generation service on a port of its own; it can go away and come back."""
+
+    def __init__(self, engine):
+        self._app = make_app(Service(engine=engine))
+        self._port = 0
+        self._task = None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._port}"
+
+    async def come(self):
+        listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._app, log_config=None, lifespan="off", timeout_graceful_shutdown=0
+        )
+        self._server = uvicorn.Server(config)
+        self._server.capture_signals = nullcontext
+        self._task = asyncio.create_task(self._server.serve([listener]))
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+
+    async def go(self):
+        self._server.should_exit = self._server.force_exit = True
+        await self._task
 
 
 @pytest.fixture
 async def service():
-    """Serve a fake engine; give its URL and itself."""
+    """Serve a fake engine; give it, with the URL and ways to `go` and `come`."""
     engine = SlowEngine()
-    app = make_app(Service(engine=engine))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-    server.install_signal_handlers = lambda: None
-    task = asyncio.create_task(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    engine.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    served = FakeService(engine)
+    await served.come()
+    engine.url, engine.go, engine.come = served.url, served.go, served.come
     yield engine
-    server.should_exit = True
-    await task
-    listener.close()
+    await served.go()
+
+
+@pytest.fixture
+def private_postgres():
+    """Run a cluster that a test may stop."""
+    if find_postgres() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with cluster() as running_cluster:
+        running_cluster.sql("CREATE DATABASE kogpt")
+        yield running_cluster
 
 
 @pytest.fixture
@@ -72,8 +112,10 @@ async def keyless():
 class Daemon:
     """`kogpt-bot run`, to be killed and started again."""
 
-    def __init__(self, folder, service, platforms, *, store_url="null", limits="{}"):
+    def __init__(self, folder, service, platforms, *, postgres=None, drain_s=20):
         self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.postgres = postgres
         self.database = folder / "data" / "kogpt.sqlite3"
         self.platforms = platforms
         self.process = None
@@ -84,8 +126,8 @@ class Daemon:
             f"data_dir: '{folder / 'data'}'\n"
             f"adapters:\n  web: {{enabled: false}}\n{adapters}"
             f"generation: {{url: '{service.url}'}}\n"
-            f"store: {{url: {store_url}}}\n"
-            "limits:\n"
+            + (f"store: {{url: '{postgres.url('kogpt')}'}}\n" if postgres else "")
+            + f"limits:\n  drain_s: {drain_s}\n"
             "  waiting_per_channel: 1000\n  waiting_total: 10000\n  reply_deadline_s: 600\n"
             "  messages_per_minute: 1000\n  burst_window_s: 0\n"
         )
@@ -120,6 +162,11 @@ class Daemon:
             return await self.process.wait()
 
     def query(self, text):
+        if self.postgres is not None:
+            lines = self.postgres.sql(text, "kogpt").splitlines()
+            return [tuple(line.split("|")) for line in lines]
+        if not self.database.exists():
+            return []
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return connection.execute(text).fetchall()
 
@@ -137,7 +184,7 @@ class Daemon:
         """Wait until so many turns have ended and nothing is left to be acknowledged."""
         async with asyncio.timeout(timeout_s):
             while True:
-                states = Counter(self.turns().values()) if self.database.exists() else Counter()
+                states = Counter(self.turns().values())
                 still = sum(states[s] for s in ("waiting", "generating", "sending"))
                 unacknowledged = sum(p.unacknowledged for p in self.platforms.values())
                 if not still and not unacknowledged and states.total() >= count:
@@ -150,8 +197,8 @@ async def make_daemon(tmp_path, service):
     """Return a maker of daemons; what still runs at the end is killed."""
     made = []
 
-    def make(platforms, **options):
-        made.append(Daemon(tmp_path, service, platforms, **options))
+    def make(platforms, *, folder=tmp_path, **options):
+        made.append(Daemon(folder, service, platforms, **options))
         return made[-1]
 
     yield make
