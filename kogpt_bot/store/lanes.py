@@ -19,6 +19,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, false, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kogpt_bot.store.rows import OPEN_STATES, Room, turn_query, turn_value
 from kogpt_bot.store.tables import channels, processes, turns
@@ -59,17 +60,20 @@ class LaneRoom(Room):
             gone = delete(processes).where(processes.c.token == token, processes.c.beats == beats)
             if not (await connection.execute(gone)).rowcount:
                 return False
-            freed = update(channels).where(channels.c.owner == token).values(owner=None)
-            await connection.execute(freed)
+            await self._free_all(connection, token)
             return True
 
     async def leave(self) -> None:
         """Free our channels for the others."""
         me = self._database.process
         async with self._write() as connection:
-            freed = update(channels).where(channels.c.owner == me).values(owner=None)
-            await connection.execute(freed)
+            await self._free_all(connection, me)
             await connection.execute(delete(processes).where(processes.c.token == me))
+
+    async def _free_all(self, connection: AsyncConnection, owner: str) -> None:
+        theirs = channels.c.owner == owner
+        await self.lock_channels(connection, theirs)
+        await connection.execute(update(channels).where(theirs).values(owner=None))
 
     async def claim(self, adapters: Collection[str]) -> list[Turn]:
         """Return the open turns of these adapters in channels that are ours, oldest first.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kogpt_bot.errors import RowRefused, StoreError
@@ -119,7 +119,7 @@ class RecordingRoom(Room):
         async with self._write() as connection:
             keys = [entry.message.key for entry in group]
             ids = await self._channel_ids.get(connection, keys, group[0].received_at)
-            owners = {} if self._database.is_sqlite else await _lock(connection, ids.values())
+            owners = await self.lock_channels(connection, channels.c.id.in_(ids.values()))
             rows: dict[tuple[int, str], dict[str, Any]] = {}
             first: dict[tuple[int, str], _Entry] = {}
             for entry in group:
@@ -152,20 +152,6 @@ class RecordingRoom(Room):
         await connection.execute(update(channels).where(channels.c.id.in_(free)).values(owner=me))
         ours = {*free, *(channel for channel, owner in owners.items() if owner == me)}
         return {e: replace(turn, ours=ids[turn.key] in ours) for e, turn in owed.items()}
-
-
-async def _lock(connection: AsyncConnection, ids: Collection[int]) -> dict[int, str | None]:
-    """Let nobody else record in these channels before us; return who owns them.
-
-    The order of the ids keeps two processes from waiting for each other.
-    """
-    query = (
-        select(channels.c.id, channels.c.owner)
-        .where(channels.c.id.in_(ids))
-        .order_by(channels.c.id)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: row.owner for row in (await connection.execute(query)).all()}
 
 
 def _settle(entry: _Entry, result: Recorded | StoreError) -> None:

@@ -82,6 +82,24 @@ class Room:
         mine = select(channels.c.id).where(channels.c.owner == self._database.process)
         return turns.c.channel_id.in_(mine)
 
+    async def lock_channels(
+        self, connection: AsyncConnection, which: ColumnElement[bool]
+    ) -> dict[int, str | None]:
+        """Lock channels to the transaction's end and return who owns each; see `lanes.py`.
+
+        Everybody locks channels first, and in the order of their ids: no two transactions wait
+        for each other. A SQLite file has one writer and needs no lock; nothing is returned.
+        """
+        if self._database.is_sqlite:
+            return {}
+        query = (
+            select(channels.c.id, channels.c.owner)
+            .where(which)
+            .order_by(channels.c.id)
+            .with_for_update(key_share=True)
+        )
+        return {row.id: row.owner for row in (await connection.execute(query)).all()}
+
     async def own_channel(self, connection: AsyncConnection, channel_id: int) -> None:
         """Make a channel ours to answer, if it is nobody's; see `lanes.py`."""
         if not self._database.is_sqlite:

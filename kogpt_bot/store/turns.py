@@ -76,6 +76,7 @@ class TurnRoom(Room):
             channel_id = (await connection.execute(known)).scalar_one_or_none()
             if channel_id is None:
                 raise TurnGone(f"turn {turn.id} is not open any more")
+            await self.lock_channels(connection, channels.c.id == channel_id)
             stored = None
             if reply is not None:
                 values = _reply_values(turn, channel_id, reply, now)

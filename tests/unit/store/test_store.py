@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -13,6 +14,7 @@ from kogpt_bot.errors import EXIT_CONFIGURATION, SchemaTooNew, StoreError
 from kogpt_bot.messages import Author, ChannelKey, Incoming
 from kogpt_bot.store import Reply, Store, TurnPlan, TurnState
 from kogpt_bot.store.database import sqlite_url
+from kogpt_bot.store.schema import alembic_config
 from kogpt_bot.store.tables import metadata
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -194,6 +196,18 @@ async def test_the_migrations_make_exactly_the_tables(store):
 
     async with store._read() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_the_migrations_can_be_taken_back(store):
+    def back_and_forth(connection):
+        command.downgrade(alembic_config(connection), "base")
+        command.upgrade(alembic_config(connection), "head")
+        return compare_metadata(MigrationContext.configure(connection), metadata)
+
+    await asked(store)
+    async with store._write() as connection:
+        assert await connection.run_sync(back_and_forth) == []
+    assert await store.turn_states() == {}
 
 
 async def test_a_database_of_a_newer_program_is_refused_and_left_alone(path):
