@@ -92,7 +92,8 @@ class RecordingRoom(Room):
         while self._entries:
             self._group_full.clear()
             group = [self._entries.popleft() for _ in range(min(GROUP, len(self._entries)))]
-            await self._record_group([entry for entry in group if not entry.done.done()])
+            if waited_for := [entry for entry in group if not entry.done.done()]:
+                await self._record_group(waited_for)
 
     async def _record_group(self, group: Sequence[_Entry]) -> None:
         """Record a group, or each alone where one of them is refused by the database."""

@@ -9,6 +9,7 @@ from kogpt_bot.config import Limits
 from kogpt_bot.conversation.settings import SettingsLayers
 from kogpt_bot.errors import (
     GenerationBusy,
+    GenerationError,
     GenerationInterrupted,
     GenerationRejected,
     GenerationUnavailable,
@@ -144,7 +145,12 @@ async def test_clearing_forgets(store):
 
 @pytest.mark.parametrize(
     "failure",
-    [GenerationUnavailable("restarting"), GenerationBusy(0.01), GenerationInterrupted("gone")],
+    [
+        GenerationUnavailable("restarting"),
+        GenerationBusy(0.01),
+        GenerationInterrupted("gone"),
+        GenerationError("not a number"),
+    ],
 )
 async def test_a_break_before_anything_was_shown_is_tried_again(store, failure):
     async with running(store) as core:
