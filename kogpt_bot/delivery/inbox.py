@@ -169,7 +169,7 @@ class MessageInbox:
         if earlier is None or earlier.turn.message.author.id != message.author.id:
             return None, None
         now = self._clock.monotonic()
-        apart = now - earlier.received_at > self._limits.burst_window_s
+        apart = now - earlier.received_at >= self._limits.burst_window_s
         regenerated = earlier.turn.reason == Reason.REGENERATE
         if apart or regenerated or now - earlier.burst_at > BURST_LONGEST_S:
             return None, None
