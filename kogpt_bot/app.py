@@ -33,6 +33,7 @@ from kogpt_bot.conversation.setting_values import check_overrides
 from kogpt_bot.conversation.settings import SettingsLayers
 from kogpt_bot.delivery.announcer import Announcer
 from kogpt_bot.delivery.channels import ChannelBook
+from kogpt_bot.delivery.follow import Follower
 from kogpt_bot.delivery.inbox import MessageInbox
 from kogpt_bot.delivery.keeper import LaneKeeper
 from kogpt_bot.delivery.lanes import Lanes
@@ -144,6 +145,7 @@ async def run(
         keeper = LaneKeeper(store, core.lanes, host.adapters, clock, resumes=resume)
         if store.shared:
             parts.run("lanes", keeper.run())
+            parts.run("follow", Follower(store, core.book, core.people, clock).run())
         drain = partial(_drain, core, signals.hurry)
         parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
         parts.run("announcer", announcer.run())
@@ -187,6 +189,7 @@ class _Core:
     desk: Desk
     moderation: Moderation
     store: Store
+    people: OptOuts
     drain_limit_s: float
 
     async def layers(self, settings: Settings) -> SettingsLayers:
@@ -269,7 +272,7 @@ async def _core(
         incoming,
         announcer.announce,
     )
-    core = _Core(book, inbox, lanes, responder, desk, moderation, store, limits.drain_s)
+    core = _Core(book, inbox, lanes, responder, desk, moderation, store, people, limits.drain_s)
     book.replace(await core.layers(settings), settings.personas)
     return core
 
