@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run chat test check format bench mini clean
+.PHONY: help setup run chat test check format bench soak mini clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,10 @@ format: $(READY)  ## Format the code
 
 bench: $(READY)  ## Measure side by side with peers
 	$(BIN)/python -m benchmarks
+
+soak: $(READY)  ## Half an hour of load, 50 stops, and 500 kills: make soak MINUTES=30
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+	KOGPT_BOT_STOPS=50 KOGPT_BOT_KILLS=500 $(BIN)/pytest -s tests/fault
 
 mini: $(READY)  ## Train the bundled model anew: make mini CORPUS=FOLDER (hours)
 	$(BIN)/python -m training.mini --corpus $(CORPUS)

@@ -168,7 +168,7 @@ async def run(
             parts.run("reload", reloader.run(signals.reload, source.file))
             _open_console(parts, settings, view)
         stuck, status = partial(_stuck, generation), partial(_status_line, running)
-        parts.run("watchdog", keep_pinging(notifier, clock, stuck, status))
+        parts.run("watchdog", keep_pinging(notifier, clock, metrics, stuck, status))
         if started is not None:
             started(running)
         notifier.ready(status())

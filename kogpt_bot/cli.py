@@ -92,6 +92,12 @@ def _settings(path: Path | None) -> Settings:
     return config.load(_file(path))
 
 
+def _data_dir(path: Path | None) -> Path:
+    from kogpt_bot import config
+
+    return config.data_dir(_file(path))
+
+
 def _with_model(
     settings: Settings,
     model: str | None,
@@ -164,7 +170,7 @@ def status(
     """Show how the running daemon is: its parts, its model, its queue."""
     from kogpt_bot.console import client
 
-    found = client.status(_settings(config).data_dir)
+    found = client.status(_data_dir(config))
     typer.echo(
         json.dumps(found, ensure_ascii=False, indent=2) if as_json else client.as_text(found)
     )
@@ -181,7 +187,7 @@ def tail(
     """Watch the running daemon's log live, until it ends or Ctrl-C."""
     from kogpt_bot.console import client
 
-    for line in client.tail(_settings(config).data_dir, lines):
+    for line in client.tail(_data_dir(config), lines):
         typer.echo(line if as_json else client.line_as_text(line))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # An answer takes from a fraction of a second (a small model) to the deadline of two minutes.
 ANSWER_BUCKETS_S = (0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
@@ -65,6 +65,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._loop_late = Gauge(
+            "kogpt_bot_event_loop_late_seconds",
+            "How late the event loop turned when it was last looked at",
+            registry=self.registry,
+        )
+
     def message(self, adapter: str, outcome: str) -> None:
         """Count a message: `answered`, `heard`, `refused` or `failed`."""
         self._messages.labels(adapter, outcome).inc()
@@ -91,3 +97,7 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count a reload: `applied`, `unchanged` or `refused`."""
         self._reloads.labels(result).inc()
+
+    def loop_late(self, seconds: float) -> None:
+        """Note how late the event loop turned."""
+        self._loop_late.set(max(0.0, seconds))

@@ -1,6 +1,6 @@
 """The configuration: YAML in, frozen settings out; the only place that knows YAML."""
 
-from kogpt_bot.config.load import check, initial_text, load, resolve_layers
+from kogpt_bot.config.load import check, data_dir, initial_text, load, resolve_layers
 from kogpt_bot.config.schema import json_schema
 from kogpt_bot.config.settings import (
     ConsoleSettings,
@@ -21,6 +21,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "check",
+    "data_dir",
     "initial_text",
     "json_schema",
     "load",

@@ -34,7 +34,7 @@ from kogpt_bot.errors import ConfigurationError
 from kogpt_bot.loopback import is_loopback
 from kogpt_bot.messages import ChannelKey
 
-__all__ = ["check", "initial_text", "load", "plugins", "resolve_layers"]
+__all__ = ["check", "data_dir", "initial_text", "load", "plugins", "resolve_layers"]
 
 SECTIONS = (
     "language", "data_dir", "defaults", "overrides", "personas",
@@ -52,20 +52,35 @@ def load(path: Path | None) -> Settings:
 
     Raises ConfigurationError with one line per fault: `file:line:column key: what, allowed`.
     """
-    if path is None:
-        reading = _Reading(Document(), WITHOUT_FILE)
-    else:
-        try:
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)  # one more tells that it is too large
-        except OSError as error:
-            raise ConfigurationError(
-                f"{path}:1:1 cannot be read: {error.strerror}; `kogpt-bot config init` writes one"
-            ) from error
-        reading = _Reading(read(content), str(path))
+    reading = _read(path)
     settings = reading.settings()
     reading.raise_faults()
     return settings
+
+
+def data_dir(path: Path | None) -> Path:
+    """Return the data folder that a file names, whatever else is wrong in it.
+
+    A daemon that runs by its last good configuration can be asked with it. Raises
+    ConfigurationError as `load`, for this key and for what is no YAML at all.
+    """
+    reading = _read(path)
+    folder = reading.data_dir()
+    reading.raise_faults()
+    return folder
+
+
+def _read(path: Path | None) -> _Reading:
+    if path is None:
+        return _Reading(Document(), WITHOUT_FILE)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # one more tells that it is too large
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}:1:1 cannot be read: {error.strerror}; `kogpt-bot config init` writes one"
+        ) from error
+    return _Reading(read(content), str(path))
 
 
 def check(path: Path) -> Settings:
@@ -123,7 +138,7 @@ class _Reading:
         known_adapters = {**plugins(), **KNOWN_EXTRAS}
         return Settings(
             language=language,
-            data_dir=self._data_dir(),
+            data_dir=self.data_dir(),
             defaults=self._defaults(language, personas),
             overrides=check_overrides(
                 self._section("overrides"), personas, known_adapters, self.fault
@@ -158,7 +173,8 @@ class _Reading:
         checked = check_value(self._value[key], hint, (key,), self.fault)
         return default if checked is None else checked
 
-    def _data_dir(self) -> Path:
+    def data_dir(self) -> Path:
+        """Return the folder that is named, or the user's."""
         folder = self._scalar("data_dir", str, None)
         if folder is None:
             return user_state_path("kogpt-bot")

@@ -35,6 +35,7 @@ class _Now(Collector):
         yield _gauge("answering_turns", "Answers that are being written", view.responder.answering)
         yield _gauge("lanes", "Channels with something to answer", len(depths))
         yield _gauge("deepest_lane", "Turns in the fullest lane", max(depths.values(), default=0))
+        yield _gauge("tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
         yield _gauge("store_ready", "Whether the database answers", parts["store"].ready)
         ready = parts["generation"].ready
         yield _gauge("generation_ready", "Whether the model can be asked", ready)

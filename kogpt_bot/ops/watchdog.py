@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from kogpt_bot.clock import Clock
+from kogpt_bot.metrics import Metrics
 from kogpt_bot.ops.notify import Notifier
 
 log = structlog.get_logger(__name__)
@@ -15,7 +16,11 @@ LATE_S = 1.0  # a loop that turns so late is worth a line in the log
 
 
 async def keep_pinging(
-    notifier: Notifier, clock: Clock, stuck: Callable[[], str], status: Callable[[], str]
+    notifier: Notifier,
+    clock: Clock,
+    metrics: Metrics,
+    stuck: Callable[[], str],
+    status: Callable[[], str],
 ) -> None:
     """Ping three times in systemd's interval, for as long as nothing is stuck.
 
@@ -35,5 +40,7 @@ async def keep_pinging(
             notifier.ping()
         notifier.status(status())
         await clock.sleep(interval)
-        if (late := clock.monotonic() - began - interval) > LATE_S:
+        late = clock.monotonic() - began - interval
+        metrics.loop_late(late)
+        if late > LATE_S:
             log.warning("event_loop_late", by_s=round(late, 2))

@@ -68,7 +68,7 @@ class Daemon:
 
 
 @asynccontextmanager
-async def daemon(folder, text, pipeline=None):
+async def daemon(folder, text, pipeline=None, clock=None):
     """Run a daemon with a configuration; `DATA` in it is a folder of its own."""
     file = folder / "config.yaml"
     file.write_text(text, encoding="utf-8")
@@ -78,7 +78,7 @@ async def daemon(folder, text, pipeline=None):
     task = asyncio.create_task(
         app.run(
             settings, app.make_adapters(settings), signals,
-            source=source, pipeline=pipeline, started=ready.set_result,
+            source=source, pipeline=pipeline, started=ready.set_result, clock=clock,
         )
     )  # fmt: skip
     try:

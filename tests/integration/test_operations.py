@@ -253,6 +253,9 @@ async def test_a_storm_of_bad_reloads_changes_nothing(tmp_path, service, pipelin
             assert running.reloader.settings is before
             assert running.adapters["web"]._adapter is web
         assert await say(running, "아직 있어?") == "네, 안녕하세요!"
+        found = await asyncio.to_thread(client.status, tmp_path / "data")
+        assert found["reload"]["result"] == "refused"
+        assert "stranger" in client.as_text(found)
         assert (await under_test.reloaded(good)).result == "unchanged"
 
 

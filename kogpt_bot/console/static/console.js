@@ -27,7 +27,7 @@ function upTime(seconds, words) {
     [Math.floor(seconds) % 60, words.seconds],
   ];
   const first = parts.findIndex(([count]) => count > 0);
-  return parts.slice(first < 0 ? 3 : first, (first < 0 ? 3 : first) + 2).map((p) => p.join(" ")).join(" ");
+  return parts.slice(first < 0 ? 3 : first, (first < 0 ? 3 : first) + 2).map((p) => p.join(words.gap)).join(" ");
 }
 
 function show() {

@@ -12,7 +12,7 @@ const WORDS = {
     restarts: "모델 재시작",
     reload: "마지막 설정 다시 읽기",
     applied: "적용했어요", unchanged: "바뀐 것이 없어요", refused: "잘못된 곳이 있어 이전 설정을 그대로 써요",
-    days: "일", hours: "시간", minutes: "분", seconds: "초",
+    gap: "", days: "일", hours: "시간", minutes: "분", seconds: "초",
     states: {
       ready: "정상", running: "정상", starting: "시작하는 중", restarting: "다시 시작하는 중",
       failed: "실패", stopped: "멈춤", ended: "끝남", failing: "오류", loading: "불러오는 중",
@@ -31,7 +31,7 @@ const WORDS = {
     restarts: "Restarts of the model",
     reload: "Last reload of the configuration",
     applied: "applied", unchanged: "nothing had changed", refused: "refused; the old one stays in force",
-    days: "d", hours: "h", minutes: "min", seconds: "s",
+    gap: " ", days: "d", hours: "h", minutes: "min", seconds: "s",
     states: {},
     store: "database", generation: "model", adapter: "adapter",
   },

@@ -144,3 +144,15 @@ def test_a_database_elsewhere(load, faults, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     found = faults(f"store: {{url: '{url}'}}")
     assert found == ["1:9 store.url: asyncpg is not installed; pip install 'kogpt-bot[postgres]'"]
+
+
+def test_the_data_folder_is_found_whatever_else_is_wrong(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"data_dir: '{tmp_path / 'x'}'\ndefaults: {{stream: 7}}\nstranger: 1\n")
+    assert config.data_dir(path) == tmp_path / "x"
+    path.write_text("data_dir: ''\n")
+    with pytest.raises(ConfigurationError, match="data_dir"):
+        config.data_dir(path)
+    path.write_text("data_dir: [\n")
+    with pytest.raises(ConfigurationError, match="not YAML"):
+        config.data_dir(path)

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from kogpt_bot.metrics import Metrics
 from kogpt_bot.ops.notify import Notifier
 from kogpt_bot.ops.watchdog import keep_pinging
 from tests.fakes.clock import FakeClock
@@ -87,13 +88,15 @@ async def test_pings_end_while_the_engine_is_stuck(manager):
                 raise Enough
             await super().sleep(seconds)
 
-    clock = Counting()
+    clock, metrics = Counting(), Metrics()
     with pytest.raises(Enough):
         await keep_pinging(
             Notifier(path, 30.0),
             clock,
+            metrics,
             lambda: "no step" if 2 <= clock.turns < 4 else "",
             lambda: "fine",
         )
     said = [each for each in heard(listener) if each == "WATCHDOG=1"]
     assert len(said) == 4
+    assert metrics.registry.get_sample_value("kogpt_bot_event_loop_late_seconds") == 0.0
