@@ -90,6 +90,7 @@ async def serve_port(
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         listening(f"http://{shown}:{listener.getsockname()[1]}")
         await serve(app, listener, lambda: None)
+        await clock.sleep(TRY_AGAIN_S)  # it ended by itself
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class DaemonView:
         """Return all of it as JSON."""
         parts = await self.parts()
         last, supervisor = self.reloader.last, self.generation.supervisor
-        chosen = self.reloader.settings.generation
+        chosen = self.generation.settings
         return {
             "version": __version__,
             "pid": os.getpid(),

@@ -142,6 +142,44 @@ def test_a_child_does_not_outlive_a_killed_daemon(daemon):
     child.wait(10)
 
 
+def test_systemd_hears_of_start_reload_and_stop(environment, tmp_path):
+    config = tmp_path / "config.yaml"
+    text = (
+        "adapters: {web: {port: 0}}\nconsole: {port: 0}\ngeneration: {url: 'http://127.0.0.1:9'}\n"
+    )
+    config.write_text(text)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        own = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "900000"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kogpt_bot", "run"],
+            env=environment | own, cwd=tmp_path, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+        def hear(beginning):
+            while not (said := manager.recv(4096).decode()).startswith(beginning):
+                pass
+            return said
+
+        try:
+            assert "STATUS=generation elsewhere; web running" in hear("READY=1")
+            for _ in range(3):
+                hear("WATCHDOG=1")
+            config.write_text(text + "language: en\n")
+            process.send_signal(signal.SIGHUP)
+            assert "MONOTONIC_USEC=" in hear("RELOADING=1")
+            assert "configuration applied" in hear("READY=1")
+            config.write_text("nonsense: 1\n")
+            process.send_signal(signal.SIGHUP)
+            assert "configuration refused" in hear("READY=1")
+            process.send_signal(signal.SIGTERM)
+            hear("STOPPING=1")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(25) == 0
+
+
 def test_a_second_daemon_says_what_is_in_its_way(daemon, command, tmp_path):
     _, url = daemon
     done = command("run")

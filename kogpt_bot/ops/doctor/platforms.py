@@ -19,11 +19,14 @@ from kogpt_bot.secret import open_to_others, read_secret
 def checks(settings: Settings, *, online: bool = False) -> Iterator[Check]:
     """Give the findings; `online` also asks the platforms themselves."""
     yield from _secrets("generation", settings.generation)
+    if settings.console.enabled:
+        yield from _secrets("console", settings.console)
+        yield _port("console", settings.console.host, settings.console.port, "console")
     for name, section in settings.adapters.items():
         below = tuple(_secrets(f"adapters.{name}", section))
         port, host = getattr(section, "port", None), getattr(section, "host", None)
         if isinstance(port, int) and isinstance(host, str):
-            below += (_port(name, host, port),)
+            below += (_port(name, host, port, f"adapters.{name}"),)
         below += tuple(_own(name, section, online))
         yield Check(name, Verdict.OK, "enabled", below=below)
 
@@ -66,15 +69,15 @@ def _secret(key: str, env: str | None, file: str | None) -> Check:
     return ok(key, f"{secret} of {file or env}")
 
 
-def _port(name: str, host: str, port: int) -> Check:
+def _port(name: str, host: str, port: int, section: str) -> Check:
     label = f"{name} port"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        remedy = f"end what uses it (this bot already runs?), or set adapters.{name}.port"
+        remedy = f"end what uses it (this bot already runs?), or set {section}.port"
         return warning(label, f"{host}:{port}: {error.strerror or error}", remedy)
     if not is_loopback(host):
-        remedy = f"keep strangers out with a reverse proxy, or set adapters.{name}.host: 127.0.0.1"
+        remedy = f"keep strangers out with a reverse proxy, or set {section}.host: 127.0.0.1"
         return warning(label, f"{host}:{port} is free, and open to the network", remedy)
     return ok(label, f"{host}:{port} is free" if port else f"{host}, any free port")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import structlog
 
 from kogpt_bot.ops.logging.file import LogFile
-from kogpt_bot.ops.logging.pipeline import Pipeline
+from kogpt_bot.ops.logging.pipeline import Pipeline, Shown
 from kogpt_bot.ops.logging.redact import Redactor
 from kogpt_bot.secret import Secret
 
@@ -54,7 +54,7 @@ def configure(
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    shown = logging.StreamHandler(stream)
+    shown = Shown(stream)
     lines = structlog.processors.JSONRenderer(ensure_ascii=False)
     # Never structlog's own way of showing exceptions: it shows the local variables.
     console = structlog.dev.ConsoleRenderer(

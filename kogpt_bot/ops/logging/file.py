@@ -99,11 +99,11 @@ class LogFile(BaseRotatingHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say now and then that the file cannot be written; the other ways of the log go on."""
-        if self._now() - self._complained < COMPLAIN_EVERY_S:
-            return
-        self._complained = self._now()
         error = sys.exc_info()[1]
-        sys.stderr.write(f"the log file {self._path} cannot be written: {error}\n")
+        if not isinstance(error, OSError) or self._now() - self._complained < COMPLAIN_EVERY_S:
+            return  # what cannot be shown at all, the pipeline tells
+        self._complained = self._now()
+        sys.stderr.write(f"the log file {self._path} cannot be written: {error.strerror}\n")
 
 
 def _day(moment: float) -> int:

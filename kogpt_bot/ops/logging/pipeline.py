@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
 
 from kogpt_bot.ops.logging.file import LogFile
 from kogpt_bot.ops.logging.redact import Redactor
 from kogpt_bot.ops.logging.throttle import Kind, Summary, Throttle
 from kogpt_bot.secret import Secret
+
+if TYPE_CHECKING:
+    StreamHandler = logging.StreamHandler[TextIO]
+else:
+    StreamHandler = logging.StreamHandler
 
 KEPT_LINES = 200  # for who begins to watch
 MAX_UNREAD = 1000  # lines that a watcher may be behind
@@ -47,6 +54,13 @@ class Watcher:
         return await self._lines.get()
 
 
+class Shown(StreamHandler):
+    """The output that people see."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: what it would be said on is what failed."""
+
+
 class Pipeline(logging.Handler):
     """The one handler of the process."""
 
@@ -76,12 +90,20 @@ class Pipeline(logging.Handler):
         self._redactor.learn(secrets)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record on, unless there are too many of its kind."""
+        """Hand a record on, unless there are too many of its kind; never an error."""
         self.counts[record.levelname.lower()] += 1
-        admitted = self._throttle.admit(_kind(record))
-        self._summarise(self._throttle.due())
-        if admitted:
-            self._write(record)
+        try:
+            admitted = self._throttle.admit(_kind(record))
+            self._summarise(self._throttle.due())
+            if admitted:
+                self._write(record)
+        except Exception:  # noqa: BLE001  # what logs must not fail because it logs
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say that a record could not be written, without what is in it: it is not redacted."""
+        kind = getattr(sys.exc_info()[0], "__name__", "error")
+        sys.stderr.write(f"a log event of {record.name} could not be written: {kind}\n")
 
     def tick(self) -> None:
         """Say what was not shown, and remove old files; called every `TICK_S`."""

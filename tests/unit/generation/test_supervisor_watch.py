@@ -58,10 +58,13 @@ class FakeService:
         self.health_now: Health | Exception = READY
         self.clock = clock
         self.last_step: float | None = None
+        self.answer_s = 0.0
         self.closed = False
 
     async def health(self) -> Health:
         if isinstance(self.health_now, Exception):
+            if self.answer_s:
+                await self.clock.sleep(self.answer_s)
             raise self.health_now
         if self.last_step is None:
             return self.health_now
@@ -191,6 +194,61 @@ async def test_silence_ends_the_process():
     supervisor.service.health_now = READY
     await supervisor.stop()
     await task
+
+
+@pytest.mark.parametrize("health", [GenerationUnavailable("no answer"), None])
+async def test_standing_still_is_seen_within_half_a_minute(health):
+    """Whether it does not answer (a question waits 5 s) or answers and makes no step."""
+    first = FakeProcess()
+    supervisor = Supervised([first, FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    began = supervisor.time.monotonic()
+    if health is None:
+        supervisor.service.last_step = began
+    else:
+        supervisor.service.health_now = health
+        supervisor.service.answer_s = 5.0
+    while not first.signals:
+        await asyncio.sleep(0)
+    assert supervisor.time.monotonic() - began <= 30
+    supervisor.service.last_step, supervisor.service.health_now = None, READY
+    await supervisor.stop()
+    await task
+
+
+async def test_it_is_stuck_only_where_its_own_watch_has_failed():
+    supervisor = Supervised([FakeProcess(), FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    assert supervisor.stuck == ""
+    time = supervisor.time
+    now = time.time
+    time.time = now + module.HANG_S + module.STUCK_S - 1
+    assert supervisor.stuck == ""
+    time.time = now + module.HANG_S + module.STUCK_S + 1
+    assert "no sign of life for 89 s" in supervisor.stuck
+    time.time = now
+    await supervisor.stop()
+    await task
+    time.time = now + 10_000
+    assert supervisor.stuck == ""  # it was stopped: nothing is expected of it
+
+
+async def test_a_start_without_memory_is_a_failed_start():
+    class Starved(Supervised):
+        @asynccontextmanager
+        async def _child(self):
+            self.started.append(self.time.monotonic())
+            if len(self.started) < 3:
+                raise OSError(12, "Cannot allocate memory")
+            await self.stop()
+            yield FakeProcess()
+
+    supervisor = Starved([FakeProcess()])
+    with structlog.testing.capture_logs() as logs:
+        await asyncio.wait_for(supervisor.run(), 10)
+    reasons = [each["reason"] for each in logs if each["event"] == "generation_restarts"]
+    assert reasons == ["cannot be started: Cannot allocate memory"] * 2
+    assert supervisor.restarts == 2
 
 
 async def test_not_ready_in_time():

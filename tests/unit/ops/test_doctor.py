@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from kogpt_bot import config
-from kogpt_bot.config import GenerationSettings
+from kogpt_bot.config import ConsoleSettings, GenerationSettings
 from kogpt_bot.ops import doctor
 from kogpt_bot.ops.doctor import gpu, machine, model, platforms, program, service
 from kogpt_bot.ops.doctor.check import GIB, Check, Verdict, failure, ok, warning
@@ -394,8 +394,8 @@ class Section:
 
 
 def only(settings, section):
-    [found] = platforms.checks(replace(settings, adapters={"web": section}))
-    return found.below
+    checks = platforms.checks(replace(settings, adapters={"web": section}))
+    return next(each for each in checks if each.name == "web").below
 
 
 def test_tokens_are_looked_at_and_not_shown(settings, monkeypatch, tmp_path):
@@ -437,3 +437,7 @@ def test_ports(settings, monkeypatch):
         assert "open to the network" in found.finding
     [found] = only(settings, Section(port=80))
     assert "Address already in use" in found.finding
+    taken_too = ConsoleSettings(port=80)
+    found = next(platforms.checks(replace(settings, adapters={}, console=taken_too)))
+    assert (found.name, found.verdict) == ("console port", Verdict.WARNING)
+    assert "console.port" in found.remedy

@@ -178,3 +178,17 @@ def test_the_level_can_change(pipeline):
     assert "hidden" not in pipeline.text()
     assert "shown" in pipeline.text()
     assert pipeline.counts["debug"] == 1
+
+
+def test_an_event_that_cannot_be_shown_hurts_nobody_and_tells_nothing(pipeline, capsys):
+    class Strange:
+        def __repr__(self):
+            raise ValueError("hunter2secret")
+
+    logging.getLogger().handlers[:] = [pipeline]  # pytest's own would raise
+    log = structlog.get_logger("kogpt_bot.x")
+    log.info("strange", what=Strange())
+    log.info("the_next")
+    assert "the_next" in pipeline.text()
+    said = capsys.readouterr().err
+    assert said == "a log event of kogpt_bot.x could not be written: ValueError\n"
