@@ -44,6 +44,7 @@ MAX_SLOPE_MB_H = 2.0
 MIN_MINUTES_FOR_SLOPE = 20.0  # below, the slope is noise and decides nothing
 FIRST_S = 10.0
 SETTLE_S = 8.0  # after the load, until nothing is under way any more
+END_S = 180.0  # for what still waits: the longest time an answer is tried
 
 
 class SlowEngine(FakeEngine):
@@ -163,16 +164,24 @@ async def soak(minutes: float, rate: float, every: float, folder: Path) -> bool:
         process = psutil.Process(started.pid)
         # First everything once, a lost connection too: pools fill, and are no leak.
         first = await load(platform, FIRST_S, rate, FIRST_S / 2)
-        await platform.until(lambda: not platform.unacknowledged)
-        await asyncio.sleep(SETTLE_S)
+        await quiet(platform, console)
         rested = await sample(process, console)
         said = asyncio.create_task(load(platform, minutes * 60, rate, every))
         samples = await watch(said, minutes * 60, process, console, platform)
-        await platform.until(lambda: not platform.unacknowledged)
-        await asyncio.sleep(SETTLE_S)
+        figures = await quiet(platform, console)
         after = await sample(process, console)
-        figures = (await console.get("/metrics")).text
     return report(folder, said.result() + first, samples, rested, after, platform, figures, minutes)
+
+
+async def quiet(platform: FakePlatform, console: httpx.AsyncClient) -> str:
+    """Wait until everything is taken and answered; return the figures of then."""
+    await platform.until(lambda: not platform.unacknowledged, END_S)
+    async with asyncio.timeout(END_S):
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            figures = (await console.get("/metrics")).text
+            if "\nkogpt_bot_lanes 0.0\n" in figures:
+                return figures
 
 
 async def watch(said, seconds, process, console, platform) -> list[Sample]:
@@ -221,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=5.0, help="messages a second")
-    parser.add_argument("--reconnect-every", type=float, default=20.0, help="seconds")
+    parser.add_argument("--reconnect-every", type=float, default=45.0, help="seconds")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kogpt-soak-") as folder:
         good = asyncio.run(soak(chosen.minutes, chosen.rate, chosen.reconnect_every, Path(folder)))

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_CAP_S = 60.0  # a platform's outage ends at some time; a minute later the bot is there
-RAN_WELL_S = 120.0  # who ran so long has recovered: the next pause is a short one again
+RAN_WELL_S = 30.0  # who ran so long was connected: the next pause is a short one again
 STOP_PATIENCE_S = 1.0  # until `run` returns after `stop`; then it is cancelled
 
 
