@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from kogpt_bot import AdapterError, BadCredentials, Clock, RetryAfter
-from kogpt_bot_telegram.api import Api
+from kogpt_bot_telegram.api import CALL_S, Api
 from kogpt_bot_telegram.errors import Conflicting
 from kogpt_bot_telegram.intake import Intake
 from kogpt_bot_telegram.link import Link
@@ -131,6 +131,7 @@ class Poller:
 
     async def _diagnose(self, error: Conflicting) -> str:
         """Say in one line who takes our updates."""
+        self._expect(CALL_S)
         try:
             async with self._api.calling() as bot:
                 info = await bot.get_webhook_info()

@@ -74,7 +74,7 @@ class Receiver:
         if me is None:
             return
         log.info("bot", username=me.username, reads_all_groups=me.can_read_all_group_messages)
-        teller = Teller(self._caller, self._clock.sleep)
+        teller = Teller(self._caller, self._clock.sleep, me.username or "")
         around = Surroundings(me, Rights(member), teller, thread_of, self._caller.moved)
         intake = Intake(Handler(self._inbox, around).handle)
         registering = asyncio.create_task(self._register(), name="telegram commands")

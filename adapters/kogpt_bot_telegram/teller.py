@@ -41,9 +41,12 @@ Work = Callable[[Bot, int], Awaitable[object]]
 class Teller:
     """Says things, each in a task of its own; `close` ends them."""
 
-    def __init__(self, caller: Caller, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self, caller: Caller, sleep: Callable[[float], Awaitable[None]], username: str
+    ) -> None:
         self._caller = caller
         self._sleep = sleep
+        self._username = username  # the bot's own
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self, patience_s: float) -> None:
@@ -115,16 +118,12 @@ class Teller:
         except Forbidden:  # a bot may not write first
             if message.chat.type == Chat.PRIVATE:
                 raise
-            name = (await self._name()) or ""
-            where = f" https://t.me/{name}" if name else ""
             text = (
                 "파일은 개인 대화로만 보내 드려요. 먼저 저에게 말을 걸어 주세요."
-                f"{where}\nFiles come in a private chat only: please write to me there first."
+                f" https://t.me/{self._username}\n"
+                "Files come in a private chat only: please write to me there first."
             )
             await self._send(message, Panel(text))
-
-    async def _name(self) -> str | None:
-        return (await self._caller.call(0, lambda bot, _: bot.get_me())).username
 
     async def _send(self, message: Message, panel: Panel) -> None:
         thread = message.message_thread_id if message.is_topic_message else None

@@ -27,7 +27,7 @@ from tests.fakes.telegram import TOKEN, FakeTelegram
 MESSAGES = int(os.environ.get("TELEGRAM_MESSAGES", "200"))
 CHATS = 20
 OPEN = {"received", "waiting", "generating", "sending"}
-LIMITS = Limits(reply_deadline_s=120, waiting_per_channel=1000, waiting_total=10_000, **AT_ONCE)
+LIMITS = Limits(reply_deadline_s=3000, waiting_per_channel=1000, waiting_total=10_000, **AT_ONCE)
 
 
 class Echo(ScriptedModel):
