@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import replace
 
-from telegram import Bot, ChatMember
+from telegram import Bot
 from telegram.constants import ChatAction
 
 from kogpt_bot import (
@@ -28,11 +28,12 @@ from kogpt_bot_telegram.errors import NothingNew, UnknownMethod
 from kogpt_bot_telegram.heard import NAME
 from kogpt_bot_telegram.link import Link
 from kogpt_bot_telegram.lock import only_instance
-from kogpt_bot_telegram.pace import Pace
+from kogpt_bot_telegram.pace import Pace, Weight
 from kogpt_bot_telegram.receiver import Receiver
+from kogpt_bot_telegram.rights import standing
 from kogpt_bot_telegram.settings import TelegramSettings
 from kogpt_bot_telegram.teller import NO_PREVIEW, reply_to
-from kogpt_bot_telegram.text import MAX_LENGTH, shield
+from kogpt_bot_telegram.text import MAX_LENGTH, shield, utf16_length
 
 EDIT_INTERVAL_S = 1.0  # in a private chat: one message a second
 GROUP_EDIT_INTERVAL_S = 3.0  # in a group: 20 messages a minute
@@ -93,7 +94,7 @@ class TelegramAdapter:
                 receiver = Receiver(
                     api, inbox, self._settings, self._caller, self._link, self._clock
                 )
-                await receiver.run(self._stop, member=self._member, thread_of=self._thread_of)
+                await receiver.run(self._stop, standing=self._standing, thread_of=self._thread_of)
             finally:
                 self._caller.use(None)
                 self._link.down("not running")
@@ -106,13 +107,14 @@ class TelegramAdapter:
     async def send(self, key: ChannelKey, message: Outgoing) -> str:
         """Send a message; it pings nobody but, in a group, the author of what it answers."""
         chat, thread = _address(key)
+        text = _fitting(message)
         # In private it is plain what is answered; in another chat the id means another message.
         answered = int(message.reply_to) if chat < 0 and message.reply_to.isdecimal() else None
 
         async def work(bot: Bot, place: int) -> int:
             sent = await bot.send_message(
                 place,
-                shield(message.text),
+                text,
                 message_thread_id=thread,
                 reply_parameters=reply_to(answered) if answered and place == chat else None,
                 link_preview_options=NO_PREVIEW,
@@ -120,7 +122,7 @@ class TelegramAdapter:
             )
             return sent.message_id
 
-        id_ = await self._caller.call(chat, work, counts=True)
+        id_ = await self._caller.call(chat, work, weight=Weight.MESSAGE)
         if thread is not None:
             self._threads[chat, id_] = thread
             if len(self._threads) > REMEMBERED:
@@ -130,11 +132,11 @@ class TelegramAdapter:
     async def edit(self, key: ChannelKey, message_id: str, message: Outgoing) -> None:
         """Change a message; to what it says already, too."""
         chat, _ = _address(key)
-        id_ = _message_id(message_id)
+        id_, text = _message_id(message_id), _fitting(message)
 
         async def work(bot: Bot, chat: int) -> None:
             await bot.edit_message_text(
-                shield(message.text),
+                text,
                 chat_id=chat,
                 message_id=id_,
                 link_preview_options=NO_PREVIEW,
@@ -142,16 +144,16 @@ class TelegramAdapter:
             )
 
         try:
-            await self._caller.call(chat, work, counts=True, follow=False)
+            await self._caller.call(chat, work, weight=Weight.EDIT, follow=False)
         except NothingNew:
             return
 
     async def draft(self, key: ChannelKey, draft_id: int, message: Outgoing) -> None:
         """Show the text so far; Malformed where the chat, or the server, takes no drafts."""
         chat, thread = _address(key)
+        text = _fitting(message)
 
         async def work(bot: Bot, chat: int) -> None:
-            text = shield(message.text)
             await bot.send_message_draft(chat, draft_id, text, message_thread_id=thread)
 
         try:
@@ -187,9 +189,9 @@ class TelegramAdapter:
 
         await self._caller.call(chat, work)
 
-    async def _member(self, chat: int, user: int) -> ChatMember:
-        async def work(bot: Bot, chat: int) -> ChatMember:
-            return await bot.get_chat_member(chat, user)
+    async def _standing(self, chat: int, user: int) -> str:
+        async def work(bot: Bot, chat: int) -> str:
+            return await standing(bot, chat, user)
 
         return await self._caller.call(chat, work)
 
@@ -203,6 +205,13 @@ def _address(key: ChannelKey) -> tuple[int, int | None]:
         return int(key.channel), int(key.thread) if key.thread else None
     except ValueError:
         raise Gone(f"{key} is no chat of Telegram's") from None
+
+
+def _fitting(message: Outgoing) -> str:
+    """Return the text as it is sent; Malformed for one that Telegram would refuse."""
+    if utf16_length(message.text) > MAX_LENGTH:
+        raise Malformed(f"a message has {MAX_LENGTH} UTF-16 units at most")
+    return shield(message.text)
 
 
 def _message_id(text: str) -> int:

@@ -98,6 +98,9 @@ class Api:
                 yield self.bot
         except TimeoutError:
             raise Unreachable(f"Telegram does not answer within {timeout_s:g} s") from None
+        except (KeyError, TypeError, ValueError) as error:  # whatever the library stumbles over
+            log.error("answer_not_understood", why=repr(error)[:200])  # noqa: TRY400
+            raise Unreachable(f"Telegram's answer is not understood: {error!r:.200}") from None
         except TelegramError as error:  # its text may have the token in it: nothing is chained
             raise translate(error, self._token) from None
 

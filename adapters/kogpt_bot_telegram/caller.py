@@ -13,7 +13,7 @@ from telegram import Bot
 from kogpt_bot import RetryAfter
 from kogpt_bot_telegram.api import Api
 from kogpt_bot_telegram.errors import Migrated
-from kogpt_bot_telegram.pace import Pace
+from kogpt_bot_telegram.pace import Pace, Weight
 
 log = structlog.get_logger(__name__)
 
@@ -47,10 +47,10 @@ class Caller:
         chat: int,
         work: Callable[[Bot, int], Awaitable[T]],
         *,
-        counts: bool = False,
+        weight: Weight = Weight.NOTHING,
         follow: bool = True,
     ) -> T:
-        """Make one call; `counts` for a message or an edit, of which Telegram takes only so many.
+        """Make one call; `weight` for a message or an edit, of which Telegram takes only so many.
 
         Raises RetryAfter without calling where it is known that Telegram would refuse. `follow`:
         where the group has become a supergroup, call about that; not for what is about a message,
@@ -61,17 +61,17 @@ class Caller:
                 raise Migrated(new)
             chat = new
         try:
-            return await self._once(chat, work, counts=counts)
+            return await self._once(chat, work, weight=weight)
         except Migrated as error:  # nothing was done: it is done there instead
             self.moved(chat, error.chat)
             if not follow:
                 raise
-            return await self._once(error.chat, work, counts=counts)
+            return await self._once(error.chat, work, weight=weight)
 
     async def _once(
-        self, chat: int, work: Callable[[Bot, int], Awaitable[T]], *, counts: bool
+        self, chat: int, work: Callable[[Bot, int], Awaitable[T]], *, weight: Weight
     ) -> T:
-        (self._pace.take if counts else self._pace.check)(chat)
+        self._pace.take(chat, weight)
         try:
             async with self._session() as api, api.calling() as bot:
                 return await work(bot, chat)

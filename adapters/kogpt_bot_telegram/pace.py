@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kogpt_bot import RetryAfter
 
-PER_SECOND = 1.0  # messages and edits in one chat, over any longer time
-BURST = 3.0  # Telegram bears that many at once
+PER_SECOND = 1.0  # messages in one chat, and edits in one chat
 GROUP_WINDOW_S = 60.0
 PER_GROUP_WINDOW = 20
 TOTAL_PER_SECOND = 30.0  # in all chats together
 MAX_CHATS = 10_000  # that are remembered; the least recently used go first
+
+
+class Weight(enum.Enum):
+    """What a call counts as."""
+
+    NOTHING = enum.auto()
+    MESSAGE = enum.auto()
+    EDIT = enum.auto()
 
 
 @dataclass(slots=True)
@@ -33,51 +41,45 @@ class _Bucket:
 
 @dataclass(slots=True)
 class _Chat:
-    bucket: _Bucket
+    last: dict[Weight, float] = field(default_factory=dict)
     held_until: float = 0.0
-    sent: deque[float] = field(default_factory=lambda: deque(maxlen=PER_GROUP_WINDOW))
+    window: deque[float] = field(default_factory=lambda: deque(maxlen=PER_GROUP_WINDOW))
 
 
 class Pace:
-    """What was sent where; `take` before a message or an edit, `check` before anything else."""
+    """What was sent where; `take` is asked before each call."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._chats: OrderedDict[int, _Chat] = OrderedDict()
         self._total = _Bucket(TOTAL_PER_SECOND, TOTAL_PER_SECOND, TOTAL_PER_SECOND, monotonic())
 
-    def check(self, chat: int) -> None:
-        """Raise RetryAfter while Telegram wants no calls for this chat."""
+    def take(self, chat: int, weight: Weight = Weight.NOTHING) -> None:
+        """Count a call; RetryAfter where it would be one too many, or Telegram wants none now."""
         now = self._monotonic()
-        left = self._chat(chat, now).held_until - now
-        if left > 0:
-            raise RetryAfter(left)
-
-    def take(self, chat: int) -> None:
-        """Count a message or an edit; RetryAfter where it would be one too many."""
-        self.check(chat)
-        now = self._monotonic()
-        here = self._chat(chat, now)
-        wait = max(here.bucket.wait(now), self._total.wait(now))
-        if chat < 0 and len(here.sent) == PER_GROUP_WINDOW:
-            wait = max(wait, here.sent[0] + GROUP_WINDOW_S - now)
+        here = self._chat(chat)
+        wait = here.held_until - now
+        if weight is not Weight.NOTHING:
+            wait = max(wait, self._total.wait(now))
+            if (last := here.last.get(weight)) is not None:
+                wait = max(wait, last + 1.0 / PER_SECOND - now)
+            if chat < 0 and len(here.window) == PER_GROUP_WINDOW:
+                wait = max(wait, here.window[0] + GROUP_WINDOW_S - now)
         if wait > 0:
             raise RetryAfter(wait)
-        here.bucket.level -= 1.0
-        self._total.level -= 1.0
-        here.sent.append(now)
+        if weight is not Weight.NOTHING:
+            self._total.level -= 1.0
+            here.last[weight] = now
+            here.window.append(now)
 
     def hold(self, chat: int, seconds: float) -> None:
         """Telegram asked to wait: no call for this chat until then."""
-        now = self._monotonic()
-        here = self._chat(chat, now)
-        here.held_until = max(here.held_until, now + seconds)
+        here = self._chat(chat)
+        here.held_until = max(here.held_until, self._monotonic() + seconds)
 
-    def _chat(self, chat: int, now: float) -> _Chat:
-        found = self._chats.get(chat)
-        if found is None:
-            found = self._chats[chat] = _Chat(_Bucket(PER_SECOND, BURST, BURST, now))
-            if len(self._chats) > MAX_CHATS:
-                self._chats.popitem(last=False)
+    def _chat(self, chat: int) -> _Chat:
+        found = self._chats.setdefault(chat, _Chat())
         self._chats.move_to_end(chat)
+        if len(self._chats) > MAX_CHATS:
+            self._chats.popitem(last=False)
         return found

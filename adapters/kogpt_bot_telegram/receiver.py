@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 import structlog
-from telegram import ChatMember
 
 from kogpt_bot import (
     AdapterError,
@@ -23,7 +22,6 @@ from kogpt_bot_telegram import commands
 from kogpt_bot_telegram.api import ALLOWED_UPDATES, Api
 from kogpt_bot_telegram.caller import Caller
 from kogpt_bot_telegram.commands import LANGUAGES
-from kogpt_bot_telegram.errors import UnknownMethod
 from kogpt_bot_telegram.handler import Handler, Surroundings
 from kogpt_bot_telegram.intake import Intake
 from kogpt_bot_telegram.link import Link
@@ -66,7 +64,7 @@ class Receiver:
         self,
         stop: asyncio.Event,
         *,
-        member: Callable[[int, int], Awaitable[ChatMember]],
+        standing: Callable[[int, int], Awaitable[str]],
         thread_of: Callable[[int, int], int | None],
     ) -> None:
         """Hear until `stop`."""
@@ -75,7 +73,7 @@ class Receiver:
             return
         log.info("bot", username=me.username, reads_all_groups=me.can_read_all_group_messages)
         teller = Teller(self._caller, self._clock.sleep, me.username or "")
-        around = Surroundings(me, Rights(member), teller, thread_of, self._caller.moved)
+        around = Surroundings(me, Rights(standing), teller, thread_of, self._caller.moved)
         intake = Intake(Handler(self._inbox, around).handle)
         registering = asyncio.create_task(self._register(), name="telegram commands")
         try:
@@ -119,7 +117,7 @@ class Receiver:
                 if (await bot.get_webhook_info()).url:
                     await bot.delete_webhook()  # what waits there waits for the poller now
                     log.info("webhook_removed")
-        except UnknownMethod:  # a server that has no webhooks
+        except Malformed:  # a server that has no webhooks
             log.debug("no_webhooks")
         return True
 

@@ -23,6 +23,7 @@ from kogpt_bot import ActionResult, AdapterError, Forbidden, NotSent, RetryAfter
 from kogpt_bot_telegram.buttons import Panel
 from kogpt_bot_telegram.caller import Caller
 from kogpt_bot_telegram.commands import spelled
+from kogpt_bot_telegram.pace import Weight
 from kogpt_bot_telegram.text import clip, shield
 
 log = structlog.get_logger(__name__)
@@ -114,7 +115,7 @@ class Teller:
             return await bot.send_document(chat, document, caption=caption)
 
         try:
-            await self._insist(user.id, work, counts=True)
+            await self._insist(user.id, work, weight=Weight.MESSAGE)
         except Forbidden:  # a bot may not write first
             if message.chat.type == Chat.PRIVATE:
                 raise
@@ -139,13 +140,13 @@ class Teller:
                 link_preview_options=NO_PREVIEW,
             )
 
-        await self._insist(message.chat.id, work, counts=True)
+        await self._insist(message.chat.id, work, weight=Weight.MESSAGE)
 
-    async def _insist(self, chat: int, work: Work, *, counts: bool = False) -> None:
+    async def _insist(self, chat: int, work: Work, *, weight: Weight = Weight.NOTHING) -> None:
         """Make a call, again where that can neither be too late nor show it twice."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._caller.call(chat, work, counts=counts)
+                await self._caller.call(chat, work, weight=weight)
             except (RetryAfter, NotSent) as error:
                 wait = error.seconds if isinstance(error, RetryAfter) else float(attempt)
                 if attempt == ATTEMPTS or wait > LONGEST_WAIT_S:

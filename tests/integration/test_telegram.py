@@ -52,7 +52,6 @@ def surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     # Telegram's real limits would make an hour of this; their own test is a unit test.
     monkeypatch.setattr(pace, "PER_SECOND", 1000.0)
-    monkeypatch.setattr(pace, "BURST", 1000.0)
     monkeypatch.setattr(pace, "TOTAL_PER_SECOND", 10_000.0)
 
 

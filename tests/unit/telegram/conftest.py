@@ -7,6 +7,7 @@ import pytest
 
 from kogpt_bot.messages import ActionResult
 from kogpt_bot.testing import RecordingInbox
+from kogpt_bot_telegram import pace
 from kogpt_bot_telegram.adapter import TelegramAdapter
 from kogpt_bot_telegram.settings import TelegramSettings
 from tests.fakes.telegram import TOKEN, FakeTelegram
@@ -28,6 +29,7 @@ class Desk(RecordingInbox):
 def surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("TELEGRAM_TEST_TOKEN", TOKEN)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(pace, "PER_SECOND", 1000.0)  # the pace has tests of its own
 
 
 @pytest.fixture

@@ -152,6 +152,13 @@ async def test_rights_that_telegram_does_not_tell_are_none(fake, bot, inbox):
     assert not inbox.actions[0].manager
 
 
+async def test_a_server_that_tells_no_more_than_the_status_will_do(fake, bot, inbox):
+    fake.terse = True
+    fake.say("/clear", chat=fake.group())
+    await fake.until(lambda: inbox.actions)
+    assert inbox.actions[0].manager
+
+
 async def test_who_writes_as_the_group_manages_it(fake, bot, inbox):
     group = fake.group()
     fake.say("/clear", chat=group, user=ANONYMOUS, sender_chat=fake.chats[group])

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+from contextlib import suppress
 
 import pytest
 
@@ -18,7 +19,7 @@ from kogpt_bot.errors import (
     Unreachable,
 )
 from kogpt_bot.messages import ChannelKey, Outgoing
-from kogpt_bot_telegram.pace import Pace
+from kogpt_bot_telegram.pace import Pace, Weight
 from tests.fakes.telegram import PERSON, TOKEN
 from tests.unit.telegram.conftest import running
 
@@ -248,65 +249,84 @@ class Time:
         return self.now
 
 
-def sent_in(pace, time, chat, seconds):
+@pytest.fixture
+def real_pace(monkeypatch):
+    monkeypatch.setattr("kogpt_bot_telegram.pace.PER_SECOND", 1.0)
+    time = Time()
+    return Pace(time), time
+
+
+def sent_in(pace, time, chat, seconds, *weights):
     """Send whenever that is allowed; returns the times."""
     times, end = [], time.now + seconds
+    weights = itertools.cycle(weights)
     while time.now < end:
+        weight = next(weights)
         try:
-            pace.take(chat)
+            pace.take(chat, weight)
             times.append(time.now)
         except RetryAfter as error:
             time.now += error.seconds + 1e-6
     return times
 
 
-def test_a_chat_gets_a_message_a_second():
-    time = Time()
-    times = sent_in(Pace(time), time, 5, 60)
-    assert len(times) <= 64
-    assert all(b - a >= 1 for a, b in itertools.pairwise(times[3:]))
+@pytest.mark.parametrize("weight", [Weight.MESSAGE, Weight.EDIT])
+def test_a_chat_gets_a_message_and_an_edit_a_second(real_pace, weight):
+    times = sent_in(*real_pace, 5, 60, weight)
+    assert 55 <= len(times) <= 60
+    assert all(b - a >= 1 for a, b in itertools.pairwise(times))
 
 
-def test_a_group_gets_twenty_a_minute():
-    time = Time()
-    times = sent_in(Pace(time), time, -5, 600)
+def test_a_group_gets_twenty_of_both_a_minute(real_pace):
+    times = sent_in(*real_pace, -5, 600, Weight.MESSAGE, Weight.EDIT)
     assert len(times) >= 190
     assert all(b - a >= 60 for a, b in zip(times, times[20:], strict=False))
 
 
-def test_all_chats_together_get_thirty_a_second():
-    time = Time()
-    pace = Pace(time)
+def test_all_chats_together_get_thirty_a_second(real_pace):
+    pace, _ = real_pace
     taken = 0
     for chat in range(1, 200):
-        try:
-            pace.take(chat)
+        with suppress(RetryAfter):
+            pace.take(chat, Weight.MESSAGE)
             taken += 1
-        except RetryAfter:
-            pass
     assert taken == 30
 
 
-def test_a_hold_is_never_shortened():
-    time = Time()
-    pace = Pace(time)
+def test_what_weighs_nothing_is_only_held(real_pace):
+    pace, time = real_pace
+    for _ in range(100):
+        pace.take(5)
     pace.hold(5, 30)
-    pace.hold(5, 1)
+    pace.hold(5, 1)  # never shortened
     time.now += 29
-    with pytest.raises(RetryAfter):
-        pace.check(5)
+    for weight in Weight:
+        with pytest.raises(RetryAfter):
+            pace.take(5, weight)
     time.now += 1
-    pace.check(5)
+    pace.take(5)
 
 
-def test_chats_in_memory_are_bounded(monkeypatch):
+def test_chats_in_memory_are_bounded(monkeypatch, real_pace):
     monkeypatch.setattr("kogpt_bot_telegram.pace.MAX_CHATS", 10)
-    time = Time()
-    pace = Pace(time)
+    pace, time = real_pace
     for chat in range(100):
         time.now += 1
-        pace.take(chat)
+        pace.take(chat, Weight.MESSAGE)
     assert len(pace._chats) == 10
+
+
+async def test_too_long_a_text_is_refused_without_a_call(fake, bot):
+    with pytest.raises(Malformed):
+        await bot.send(HERE, Outgoing("😀" * 2049))
+    assert not fake.made("sendMessage")
+
+
+async def test_an_answer_that_is_not_understood_may_have_been_carried_out(fake, bot):
+    fake.fail("sendMessage", 200, "", raw=b'{"ok": true, "result": {"message_id": 1}}')
+    with pytest.raises(Unreachable) as caught:
+        await bot.send(HERE, Outgoing("글"))
+    assert not isinstance(caught.value, NotSent)
 
 
 async def test_stop_comes_through_while_telegram_cannot_be_reached(fake, make, inbox):
