@@ -28,7 +28,7 @@ from kogpt_bot.errors import (
     StoreError,
     Unreachable,
 )
-from kogpt_bot.lock import hold
+from kogpt_bot.lock import hold_file
 from kogpt_bot.messages import (
     Action,
     ActionKind,
@@ -87,7 +87,7 @@ __all__ = [
     "SystemClock",
     "Unreachable",
     "Words",
-    "hold",
+    "hold_file",
     "read_secret",
     "with_particle",
 ]

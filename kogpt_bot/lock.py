@@ -12,7 +12,7 @@ from kogpt_bot.errors import AlreadyRunning
 
 
 @contextmanager
-def hold(file: Path, refusal: Callable[[str], str]) -> Iterator[None]:
+def hold_file(file: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """Hold `file`, which is made where there is none, and its folder too.
 
     AlreadyRunning where another process holds it: `refusal` gets its number ("?" where that is

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import structlog
 from platformdirs import user_state_path
 
-from kogpt_bot import Secret, hold
+from kogpt_bot import Secret, hold_file
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ def only_instance(token: Secret) -> Iterator[None]:
     file = user_state_path("kogpt-bot") / "locks" / f"telegram-{name}.lock"
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold(file, _refusal))
+            stack.enter_context(hold_file(file, _refusal))
         except OSError as error:
             log.warning("no_lock", folder=str(file.parent), why=error.strerror)
         yield

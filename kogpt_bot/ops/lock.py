@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kogpt_bot.errors import StoreError
-from kogpt_bot.lock import hold
+from kogpt_bot.lock import hold_file
 
 NAME = "daemon.lock"
 
@@ -24,7 +24,7 @@ def instance_lock(folder: Path) -> Iterator[None]:
 
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold(folder / NAME, refusal))
+            stack.enter_context(hold_file(folder / NAME, refusal))
         except OSError as error:
             raise StoreError(f"data_dir: {folder} cannot be written: {error.strerror}") from error
         yield
