@@ -128,7 +128,7 @@ class FakeTelegram(Platform):
         """Return the calls of some methods."""
         return [call for call in self.calls if call.method in methods]
 
-    async def until(self, condition, patience_s: float = 8.0) -> None:
+    async def until(self, condition, patience_s: float = 20.0) -> None:
         """Wait until something is so."""
         async with asyncio.timeout(patience_s):
             while not condition():

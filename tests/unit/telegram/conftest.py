@@ -20,6 +20,9 @@ class Desk(RecordingInbox):
         super().__init__()
         self.results = {}  # kind -> ActionResult
 
+    async def wait_for(self, count, timeout_s=20.0):
+        return await super().wait_for(count, timeout_s)
+
     async def act(self, action):
         await super().act(action)
         return self.results.get(action.kind, ActionResult(True, "됐어요."))
@@ -59,12 +62,12 @@ async def running(adapter, inbox):
     """Run an adapter until the end of the block."""
     task = asyncio.create_task(adapter.run(inbox))
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(20):
             while not adapter.connection().up and not task.done():
                 await asyncio.sleep(0.002)
         yield adapter
         await adapter.stop()
-        await asyncio.wait_for(task, 8)
+        await asyncio.wait_for(task, 20)
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -112,7 +112,7 @@ async def test_a_token_that_is_revoked_ends_it(fake, make, inbox):
     await fake.until(lambda: adapter.connection().up)
     fake.token = "2:new"
     with pytest.raises(BadCredentials):
-        await asyncio.wait_for(task, 8)
+        await asyncio.wait_for(task, 20)
     assert not adapter.connection().up
 
 
@@ -170,7 +170,7 @@ async def bench(fake, monkeypatch):
     task = asyncio.create_task(bench.poller.run(bench.stop))
     yield bench
     bench.stop.set()
-    await asyncio.wait_for(task, 8)
+    await asyncio.wait_for(task, 20)
     await bench.api.close()
 
 
@@ -253,7 +253,7 @@ async def test_a_poller_that_hangs_is_started_anew(fake, monkeypatch, capsys):
     await fake.until(lambda: "다음" in bench.heard)
     assert "poller_restarted" in capsys.readouterr().out
     bench.stop.set()
-    await asyncio.wait_for(task, 8)
+    await asyncio.wait_for(task, 20)
     await bench.api.close()
 
 
@@ -272,11 +272,11 @@ async def test_a_handler_that_hangs_is_started_anew_too(fake, monkeypatch):
     bench.poller = Poller(bench.api, bench.intake, bench.link, bench.clock, 1, watch_s=0.01)
     task = asyncio.create_task(bench.poller.run(bench.stop))
     fake.say("안녕")
-    await asyncio.wait_for(stuck.wait(), 8)
+    await asyncio.wait_for(stuck.wait(), 20)
     bench.clock.ahead = 86.0
     await fake.until(lambda: bench.heard == ["안녕"])
     bench.stop.set()
-    await asyncio.wait_for(task, 8)
+    await asyncio.wait_for(task, 20)
     await bench.api.close()
 
 

@@ -179,5 +179,5 @@ async def test_a_cancelled_run_gives_the_port_back(fake, make, inbox):
     task = asyncio.create_task(adapter.run(inbox))
     await fake.until(lambda: adapter.connection().up)
     task.cancel()
-    await asyncio.wait([task], timeout=8)
+    await asyncio.wait([task], timeout=20)
     socket.create_server(("127.0.0.1", port)).close()
