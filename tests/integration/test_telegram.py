@@ -193,6 +193,8 @@ async def test_what_is_generated_pings_nobody(tmp_path):
         states = await settled(core, 60, 50)
     assert states == {"replied": 60}
     assert fake.pings == []
+    assert fake.drafts
+    assert fake.edits
     kinds = {e["type"] for chat in chats for m in fake.shown(chat) for e in m.get("entities", ())}
     assert kinds <= {"url"}
     assert any("@koko_bot" in text for chat in chats for text in fake.texts(chat))

@@ -246,12 +246,16 @@ class Platform:
                 if not 1 <= len(button["callback_data"].encode()) <= 64:
                     raise ApiError(400, "Bad Request: BUTTON_DATA_INVALID")
             message["reply_markup"] = markup
+        self.notify(message["chat"]["id"], text)
+
+    def notify(self, chat: int, text: str) -> None:
+        """Tell everybody who is named in a text."""
         raw = text.encode("utf-16-le")
-        for entity in entities:
+        for entity in find_entities(text):
             if entity["type"] == "mention":
                 start = 2 * entity["offset"]
                 name = raw[start : start + 2 * entity["length"]].decode("utf-16-le")
-                self.pings.append((message["chat"]["id"], name))
+                self.pings.append((chat, name))
 
     def reach(self, params: dict[str, Any]) -> int:
         """Return the chat of a call, if the bot may write there."""

@@ -277,6 +277,7 @@ class FakeTelegram(Platform):
             raise ApiError(400, "Bad Request: DRAFT_ID_INVALID")
         thread = int(params["message_thread_id"]) if "message_thread_id" in params else None
         text = self.checked(params)
+        self.notify(chat, text)
         self.drafts.append(Draft(chat, int(params["draft_id"]), text, thread, time.monotonic()))
         return True
 
