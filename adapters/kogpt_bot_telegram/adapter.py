@@ -158,6 +158,8 @@ class TelegramAdapter:
 
         try:
             await self._caller.call(chat, work)
+        except NothingNew:
+            return
         except UnknownMethod:
             self._drafts = False
             raise

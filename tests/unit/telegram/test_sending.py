@@ -84,6 +84,12 @@ async def test_drafts_have_the_id_and_leave_no_message(fake, bot):
     assert fake.shown() == []
 
 
+async def test_a_draft_that_changes_nothing_is_done(fake, bot):
+    fake.fail("sendMessageDraft", 400, "Bad Request: message is not modified")
+    await bot.draft(HERE, 42, Outgoing("쓰는"))
+    assert bot.capabilities_in(HERE).native_drafts
+
+
 async def test_a_server_without_drafts_is_found_out_once(fake, bot):
     fake.known = False
     with pytest.raises(Malformed):
