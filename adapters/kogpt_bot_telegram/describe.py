@@ -56,6 +56,18 @@ def describe(message: Message) -> str:
     return ""
 
 
+def forwarded(message: Message) -> str:
+    """Return whose words a message passes on; "" where they are its author's own."""
+    origin = message.forward_origin
+    if origin is None or message.is_automatic_forward:
+        return ""  # of a channel, in its discussion group: the channel is the author there
+    chat = getattr(origin, "sender_chat", None) or getattr(origin, "chat", None)
+    user = getattr(origin, "sender_user", None)
+    name = getattr(origin, "sender_user_name", None) or (user and user.full_name)
+    name = _short(name or (chat and chat.title) or "")
+    return f"[전달한 메시지: {name}]" if name else "[전달한 메시지]"
+
+
 def _short(text: str) -> str:
     one_line = " ".join(text.split())
     return one_line if len(one_line) <= MAX_DETAIL else f"{one_line[: MAX_DETAIL - 1]}…"

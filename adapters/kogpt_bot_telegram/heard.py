@@ -5,7 +5,7 @@ from __future__ import annotations
 from telegram import Chat, Message, MessageEntity, User
 
 from kogpt_bot import Author, ChannelKey, Incoming
-from kogpt_bot_telegram.describe import describe
+from kogpt_bot_telegram.describe import describe, forwarded
 
 NAME = "telegram"
 MAX_NAME = 64
@@ -95,7 +95,7 @@ def spoken(message: Message, me: User) -> str:
             start, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
             raw = raw[:start] + me.first_name.encode("utf-16-le", "surrogatepass") + raw[end:]
     text = raw.decode("utf-16-le", "replace")
-    return " ".join(part for part in (describe(message), text) if part)
+    return " ".join(part for part in (forwarded(message), describe(message), text) if part)
 
 
 def _entities(message: Message) -> tuple[MessageEntity, ...]:

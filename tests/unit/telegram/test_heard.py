@@ -167,6 +167,37 @@ def test_a_poll_is_described_by_its_question(platform):
     assert len(text) < 75
 
 
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ({"type": "user", "sender_user": USER}, "[전달한 메시지: 하늘] 글"),
+        ({"type": "hidden_user", "sender_user_name": "누군가"}, "[전달한 메시지: 누군가] 글"),
+        (
+            {"type": "channel", "chat": {"id": -5, "type": "channel", "title": "소식"},
+             "message_id": 1},
+            "[전달한 메시지: 소식] 글",
+        ),
+        (
+            {"type": "chat", "sender_chat": {"id": -5, "type": "supergroup", "title": "모임"}},
+            "[전달한 메시지: 모임] 글",
+        ),
+    ],
+)  # fmt: skip
+def test_words_of_others_are_said_to_be_theirs(platform, origin, words):
+    raw = platform.say("글", forward_origin={"date": 1, **origin})
+    assert heard(raw).text == words
+
+
+def test_a_channels_post_in_its_discussion_is_its_own(platform):
+    channel = {"id": -5, "type": "channel", "title": "소식"}
+    raw = platform.say(
+        "새 글", chat=platform.group(), is_automatic_forward=True, sender_chat=channel,
+        forward_origin={"type": "channel", "date": 1, "chat": channel, "message_id": 1},
+    )  # fmt: skip
+    assert heard(raw).text == "새 글"
+    assert heard(raw).author.name == "소식"
+
+
 def test_a_text_has_no_description(platform):
     raw = platform.say("글")
     assert describe(Message.de_json(raw, None)) == ""
