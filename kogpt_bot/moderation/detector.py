@@ -115,7 +115,7 @@ class Detector:
         """Find Korean typed with the keyboard set to English: `tlqkf`."""
         for start, end, reading in keyed_words(text):
             for hit in self._hangul.find(View(reading)):
-                if hit.rule.severity >= PROFANE:
+                if hit.rule.severity >= PROFANE and not self._innocent.fullmatch(text, start, end):
                     canonical = hit.rule.word or reading[hit.start : hit.end]
                     yield _match(text, (start, end), hit.rule, canonical)
                     break

@@ -8,20 +8,42 @@ from dataclasses import dataclass
 
 from kogpt_bot.moderation.lexicon import Rule
 from kogpt_bot.moderation.normalise import View
-from kogpt_bot.moderation.pattern import MAX_GAP, expression, openings, parse
+from kogpt_bot.moderation.pattern import (
+    MAX_GAP,
+    Slot,
+    Way,
+    disguises,
+    following,
+    openings,
+    parse,
+    plain_end,
+)
 
+MAX_KEPT = 20_000  # openings whose forms are kept sorted; hostile text has ever new ones
+LONG = 400  # characters; in a longer text what is decided at one place is kept for its likes
+REACH = 80  # characters after its beginning that a match and its excuses can depend on
 CONTEXT = 16  # characters on either side that a rule may look at
 
 # A word begins: no Hangul before, or one of the syllables that people put before an insult.
-_LEFT_EDGE = r"(?:(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네넌난좀또]))"
+_LEFT: dict[str, re.Pattern[str] | None] = {
+    "any": None,
+    "edge": re.compile(r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네넌난좀또])"),
+    "start": re.compile(r"(?<![가-힣a-z0-9])"),
+}
 # A word ends: no Hangul after, or a particle or an ending.
 _ENDINGS = "이가은는을를의에도만과와랑로야아여라요들님처럼같네냐임인년놈새거건걸뭐왜진개존씨좀"
-_RIGHT_EDGE = rf"(?![가-힣](?<![{_ENDINGS}]))"
-_LEFT = {"any": "", "edge": _LEFT_EDGE, "start": r"(?<![가-힣a-z0-9])"}
-_RIGHT = {"any": "", "edge": _RIGHT_EDGE, "end": r"(?![가-힣])"}
-_INITIALS_LEFT = r"(?<![ㄱ-ㅊㅌㅍa-z])"
-_INITIALS_RIGHT = r"(?![ㄱ-ㅊㅌㅍ])"
+_RIGHT: dict[str, re.Pattern[str] | None] = {
+    "any": None,
+    "edge": re.compile(rf"(?![가-힣](?<![{_ENDINGS}]))"),
+    "end": re.compile(r"(?![가-힣])"),
+}
+_INITIALS_LEFT = re.compile(r"(?<![ㄱ-ㅊㅌㅍa-z])")
+_INITIALS_RIGHT = re.compile(r"(?![ㄱ-ㅊㅌㅍ])")
 _IGNORED = re.compile(r"[ .]")  # in the context
+# A few syllables, then something else; with what comes after it, if that is a syllable.
+_INTERRUPTED = re.compile(
+    rf"(.[가-힣]{{0,5}}+)[^가-힣](?:[^가-힣ㄱ-ㅣ]{{0,{MAX_GAP}}}+([가-힣]))?", re.S
+)
 _PLAIN = re.compile(r"[가-힣]+(?: [가-힣]+)*")
 
 
@@ -37,18 +59,36 @@ class Hit:
 @dataclass(frozen=True, slots=True)
 class _Form:
     rule: Rule
-    regex: str
+    left: re.Pattern[str] | None  # what must be true where it begins
+    right: re.Pattern[str] | None  # ... and where it ends
+    slots: tuple[Slot, ...]
+    syllables: tuple[Slot, ...]  # without the natural spaces
+    disguises: tuple[Way, ...]
+    following: tuple[frozenset[str], ...]  # by the number of syllables before
     follows: re.Pattern[str] | None  # what makes the match harmless
     contextual: bool  # whether anything else around may do so
     weight: tuple[int, int]  # longer forms are tried first, then graver ones
 
+    def goes_on(self, read: int, after: str | None) -> bool:
+        """Whether `after` may come after a sign, when so many syllables have been read."""
+        return read < len(self.following) and (after is None or after in self.following[read])
+
+    def disguised_end(self, text: str, start: int, *, spaced: bool) -> int | None:
+        """Return where the form ends with something (`spaced`: a space first) put in, or None."""
+        for way in self.disguises:
+            if spaced and not way.spaces:
+                continue
+            end = way.end(self.syllables, text, start)
+            if end is not None:
+                return end
+        return None
+
+
+_Known = dict[tuple[int, str], Hit | None]
+
 
 class HangulRules:
-    """The rules, indexed by the two characters with which a match begins.
-
-    An expression is compiled when its first two characters are first met: all of them together
-    would take seconds at start-up, and most are never needed.
-    """
+    """The rules, indexed by the two characters with which a match begins."""
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self._forms: dict[str, dict[str, list[_Form]]] = {}
@@ -57,27 +97,59 @@ class HangulRules:
             lists = (rule.joined, rule.not_joined, rule.not_before, rule.not_near)
             contextual = any(lists)
             for text in rule.forms:
-                weight = (-len(parse(text)), -rule.severity)
-                form = _Form(rule, _bounded(rule, text), follows, contextual, weight)
+                slots = parse(text)
+                form = _Form(
+                    rule,
+                    _INITIALS_LEFT if rule.initials else _LEFT[rule.left],
+                    _INITIALS_RIGHT if rule.initials else _RIGHT[rule.right],
+                    slots,
+                    tuple(slot for slot in slots if not slot.is_space),
+                    disguises(slots, gaps=rule.gaps),
+                    following(slots),
+                    follows,
+                    contextual,
+                    (-len(slots), -rule.severity),
+                )
                 for first, second in openings(text):
                     self._forms.setdefault(first, {}).setdefault(second, []).append(form)
         begins = re.escape("".join(sorted(self._forms)))
         self._first = re.compile(f"[{begins}]" if begins else r"(?!)")
-        self._compiled: dict[str, re.Pattern[str]] = {}
+        self._seconds = {  # most places are passed over by these
+            first: frozenset() if "" in by_second else frozenset(by_second)
+            for first, by_second in self._forms.items()
+        }
         self._sorted: dict[str, tuple[_Form, ...]] = {}
 
     def find(self, view: View) -> Iterator[Hit]:
         """Yield hits from left to right; only what a mild hit covers may be hit again."""
         text = view.text
+        known: _Known | None = {} if len(text) > LONG and view.starts is None else None
         at = 0
         for found in self._first.finditer(text):
             start = found.start()
             if start < at:
                 continue
+            seconds, second = self._seconds[text[start]], text[start + 1 : start + 2]
+            if second == " ":
+                second = text[start + 2 : start + 3]
+            if seconds and "가" <= second <= "힣" and second not in seconds:
+                continue  # most places end here
             forms = self._plausible(text, start)
-            if forms and (hit := self._match(view, start, forms)):
+            if forms and (hit := self._decide(view, start, forms, known)):
                 yield hit  # a mild word does not hide a graver one within it: 개지 in 개지랄
                 at = hit.end if hit.rule.severity > 1 else start + 1
+
+    def _decide(
+        self, view: View, start: int, forms: tuple[_Form, ...], known: _Known | None
+    ) -> Hit | None:
+        """Match here, or remember what was decided where the text around was the same."""
+        if known is None:
+            return self._match(view, start, forms)
+        around = (min(start, CONTEXT), view.text[max(0, start - CONTEXT) : start + REACH])
+        if around not in known:
+            known[around] = self._match(view, start, forms)
+        same = known[around]
+        return same and Hit(start, start + same.end - same.start, same.rule)
 
     def _plausible(self, text: str, start: int) -> tuple[_Form, ...]:
         """Return the forms whose second character follows, fillers skipped; best first."""
@@ -91,32 +163,31 @@ class HangulRules:
         key = text[start] + seconds
         forms = self._sorted.get(key)
         if forms is None:
+            if len(self._sorted) >= MAX_KEPT:
+                self._sorted.clear()
             found = [form for second in ("", *seconds) for form in by_second.get(second, ())]
             forms = self._sorted[key] = tuple(sorted(found, key=_weight))
         return forms
 
     def _match(self, view: View, start: int, forms: tuple[_Form, ...]) -> Hit | None:
-        among_initials = start > 0 and "ㄱ" <= view.text[start - 1] <= "ㅊ"
+        text = view.text
+        inside = _INTERRUPTED.match(text, start)
+        spaced = inside is not None and text[inside.end(1)].isspace()
         for form in forms:
-            if among_initials and form.rule.initials:
+            if form.left is not None and form.left.match(text, start) is None:
                 continue
-            match = self._pattern(form.regex).match(view.text, start)
-            if match is None:
+            end = plain_end(form.slots, text, start)
+            if end is None and inside and form.goes_on(len(inside[1]), inside[2]):
+                end = form.disguised_end(text, start, spaced=spaced)
+            if end is None or (form.right and form.right.match(text, end) is None):
                 continue
-            end = match.end()
             if form.rule.only == "hidden" and not _disguised(view, start, end):
                 continue
-            if form.follows is not None and form.follows.match(view.text, end):
+            if form.follows is not None and form.follows.match(text, end):
                 continue
-            if not form.contextual or not _harmless(form.rule, view.text, start, end):
+            if not form.contextual or not _harmless(form.rule, text, start, end):
                 return Hit(start, end, form.rule)
         return None
-
-    def _pattern(self, regex: str) -> re.Pattern[str]:
-        pattern = self._compiled.get(regex)
-        if pattern is None:
-            pattern = self._compiled[regex] = re.compile(regex)
-        return pattern
 
 
 def _weight(form: _Form) -> tuple[int, int]:
@@ -125,14 +196,6 @@ def _weight(form: _Form) -> tuple[int, int]:
 
 def _disguised(view: View, start: int, end: int) -> bool:
     return _PLAIN.fullmatch(view.text, start, end) is None or view.altered(start, end)
-
-
-def _bounded(rule: Rule, form: str) -> str:
-    """Return the expression of a form with what must stand on either side."""
-    left, right = _LEFT[rule.left], _RIGHT[rule.right]
-    if rule.initials:
-        left, right = _INITIALS_LEFT + left, _INITIALS_RIGHT + right
-    return left + expression(form, gaps=rule.gaps) + right
 
 
 def _follows(rule: Rule) -> re.Pattern[str] | None:

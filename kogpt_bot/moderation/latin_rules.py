@@ -19,6 +19,8 @@ _BREAK = r"[.\-_,~'`·]{0,2}+"  # between two letters
 _SPACE = " {0,2}+"
 _PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z]+)")
 KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z])")  # long enough to be no accident
+_WIDE = re.compile("[Ａ-Ｚａ-ｚ]")
+_NARROW = {wide: wide - 0xFEE0 for wide in (*range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))}
 _FIRST = {"a": "a@", "s": "s$"}  # signs for a first letter
 _WORD_BEGINS = r"(?<![a-z@$])"
 
@@ -61,6 +63,11 @@ def _by_letter(rule: LatinRule) -> dict[str, list[str]]:
     return letters
 
 
+def _either(letter: str) -> str:
+    """Return the expression for a letter or what stands for it."""
+    return f"[{re.escape(_LEET[letter])}]" if letter in _LEET else letter
+
+
 def _openings(form: str) -> set[str]:
     """Return the letters that a form may begin with."""
     if not form.startswith("("):
@@ -73,7 +80,7 @@ def _expression(rule: LatinRule, forms: list[str]) -> str:
     joined = "|".join(map(_joined, forms))
     left, right = ("", "") if rule.inside else (_WORD_BEGINS, "(?![a-z])")
     plain = [form for form in forms if form.isalpha() and len(form) >= 4]
-    spaced = "|".join(" ".join(form) for form in plain)
+    spaced = "|".join(" ".join(map(_either, form)) for form in plain)
     letters = f"|{_WORD_BEGINS}(?:{spaced})(?![a-z])" if spaced else ""
     return f"{left}(?:{joined}){right}{letters}"
 
@@ -104,7 +111,7 @@ def _letters(word: str, *, first: bool, masked: bool = False) -> str:
         if index == 0 and first:
             body = f"[{_FIRST[letter]}]" if letter in _FIRST else letter
         else:
-            body = f"[{re.escape(_LEET[letter])}]" if letter in _LEET else letter
+            body = _either(letter)
         repeated = f"{body}{{{count},6}}+"
         inner = 0 < index < len(runs) - 1
         parts.append(f"(?:{repeated}|[{_MASK}]{{{count}}})" if masked and inner else repeated)
@@ -116,7 +123,8 @@ def keyed_words(text: str) -> Iterator[tuple[int, int, str]]:
 
     A word with capitals is read in small letters, too: Whwrk, TLQKF.
     """
-    for match in KEYED.finditer(text):
+    narrow = text.translate(_NARROW) if _WIDE.search(text) else text
+    for match in KEYED.finditer(narrow):
         for word in sorted({match.group(), match.group().lower()}):
             if reading := _reading(word):
                 yield match.start(), match.end(), reading

@@ -78,8 +78,8 @@ def _elongation() -> re.Pattern[str]:
         goes_on = "".join(compose("ㅇ", tail, coda) for tail in tails for coda in JONGSEONG)
         behind.append(f"(?<=[{opens}][{goes_on}])")
     # ... or a long run of one sign inside a word: 시ㅋㅋㅋㅋㅋㅋ발
-    run = rf"[가-힣](?P<sign>[^가-힣\s])(?P=sign){{{MAX_RUN},}}+[가-힣]"
-    return re.compile(f"[아-잏](?:{'|'.join(behind)})|[가-힣][ㅏ-ㅣ]|{run}")
+    run = rf"(?<=[가-힣])(?P<sign>[^가-힣\s])(?P=sign){{{MAX_RUN},}}+(?=[가-힣])"
+    return re.compile(f"[아-잏](?:{'|'.join(behind)})|(?<=[가-힣])[ㅏ-ㅣ]|{run}")
 
 
 _ELONGATED = _elongation()
@@ -204,7 +204,12 @@ def _read_drawings(chars: list[str]) -> None:
             char == "/" and after == "\\" and at + 2 < len(chars)
         ):
             chars[at], chars[at + 1] = "", "ㅅ"
-        elif after in _VOWEL_LIKE and is_onset(char) and _syllable_follows(chars, at + 2):
+        elif (
+            after in _VOWEL_LIKE
+            and is_onset(char)
+            and not (at and is_vowel(chars[at - 1]))  # a coda: ㅂㅕㅇ1신
+            and _syllable_follows(chars, at + 2)
+        ):
             chars[at + 1] = _VOWEL_LIKE[after]
 
 

@@ -1,4 +1,4 @@
-"""The small pattern language of the lexicon, and its translation to regular expressions.
+"""The small pattern language of the lexicon, and how its forms are matched.
 
 A form is a sequence of slots, one syllable each:
 
@@ -9,8 +9,9 @@ A form is a sequence of slots, one syllable each:
     끼?         the slot before may be absent
     (a space)   spaces are natural here, so they are no disguise
 
-A syllable with a coda also matches with the coda split off (바ㄹ for 발). Every quantifier is
-bounded and every gap possessive, so matching at one place takes bounded time.
+A syllable with a coda also matches with the coda split off (바ㄹ for 발). A slot takes what it can
+and nothing is tried twice, so matching at one place takes bounded time. The forms are not regular
+expressions: to compile a thousand of them would take seconds.
 """
 
 from __future__ import annotations
@@ -18,29 +19,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from kogpt_bot.moderation.hangul import compose, decompose, is_syllable
 
 MAX_GAP = 6  # characters between two syllables; more is another word
 _SURE = 3  # a disguised form of so many syllables is no accident, wherever it begins
 # What may stand between two syllables of a disguised word.
-_GAP = rf"[^가-힣\s]{{0,{MAX_GAP}}}+"
-_JAMO_GAP = r"[^가-힣ㄱ-ㅎ\s]{0,3}+"  # between initials, another initial is another word
+_TIGHT = re.compile(rf"[^가-힣\s]{{0,{MAX_GAP}}}+")
+_JAMO_TIGHT = re.compile(r"[^가-힣ㄱ-ㅎ\s]{0,3}+")  # another initial is another word
 # ... with spaces, but for the end of a clause: "존, 나 왔어" is no disguise.
-_SPACED = rf"(?![,.!?;:]\s)[^가-힣]{{0,{MAX_GAP}}}+"
-_JAMO_SPACED = r"(?![,.!?;:]\s)[^가-힣ㄱ-ㅎ]{0,3}+"
-_APART = rf"(?![,.!?;:]\s)[^가-힣]{{1,{MAX_GAP}}}+"  # each syllable on its own
+_SPACED = re.compile(rf"(?![,.!?;:]\s)[^가-힣]{{0,{MAX_GAP}}}+")
+_JAMO_SPACED = re.compile(r"(?![,.!?;:]\s)[^가-힣ㄱ-ㅎ]{0,3}+")
+_APART = re.compile(rf"(?![,.!?;:]\s)[^가-힣]{{1,{MAX_GAP}}}+")  # each syllable on its own
 # A disguise begins where a word begins, or after one of these.
-_LEFT_EDGE = r"(?:(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네]))"
-_LEFT_OF_SPACED = r"(?<![가-힣a-z0-9])"
-_RIGHT_OF_SPACED = r"(?=[^가-힣]|$|[아야이은는을를도들네임인의][^가-힣]|[아야이네]?$|[놈년같새])"
+_LEFT_EDGE = re.compile(r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네])")
+_LEFT_OF_SPACED = re.compile(r"(?<![가-힣a-z0-9])")
+_RIGHT_OF_SPACED = re.compile(
+    r"(?=[^가-힣]|$|[아야이은는을를도들네임인의][^가-힣]|[아야이네]?$|[놈년같새])"
+)
+_ANYWHERE = re.compile("")
 
 
 class PatternError(ValueError):
     """A form of the lexicon cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Slot:
     """One syllable of a form, or a natural space (no choices)."""
 
@@ -52,18 +57,10 @@ class Slot:
         """Whether this stands for spaces between two words."""
         return not self.choices
 
-    def regex(self) -> str:
-        """Return the expression for this slot alone."""
-        if self.is_space:
-            return r"[ ]{0,2}+"
-        body = _class(self.choices)
-        split: dict[str, list[str]] = {}
-        for opened, coda in self.opened():
-            split.setdefault(coda, []).append(opened)
-        if split:
-            rest = "|".join(f"{_class(frozenset(open_))}{coda}" for coda, open_ in split.items())
-            body = f"(?:{body}|{rest})"
-        return f"{body}?+" if self.optional else body
+    @cached_property
+    def ways(self) -> frozenset[str]:
+        """Every spelling of the slot: a choice, or one with its coda split off."""
+        return self.choices | {opened + coda for opened, coda in self.opened()}
 
     def opened(self) -> Iterator[tuple[str, str]]:
         """Yield each choice with its coda split off."""
@@ -72,11 +69,6 @@ class Slot:
                 onset, vowel, coda = decompose(choice)
                 if coda:
                     yield compose(onset, vowel), coda
-
-
-def _class(choices: frozenset[str]) -> str:
-    ordered = "".join(sorted(choices))
-    return re.escape(ordered) if len(ordered) == 1 else f"[{re.escape(ordered)}]"
 
 
 _TOKEN = re.compile(r"<([^/>]*)/([^/>]*)/([^>]*)>(\??)|\[([^\]]+)\](\??)|([^<>\[\]?$])(\??)")
@@ -113,23 +105,73 @@ def _choices(
         raise PatternError(f"no such jamo in <{onsets}/{vowels}/{codas}>: {error}") from None
 
 
-def expression(form: str, *, gaps: str) -> str:
-    """Translate a form: as it stands, or with something put in; `gaps` as in the lexicon."""
-    slots = parse(form)
-    ways = [_join(slots, "")]
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to disguise a word: where it may begin, what may be put in, where it may end."""
+
+    left: re.Pattern[str]
+    gap: re.Pattern[str]
+    right: re.Pattern[str]
+    spaces: bool = False  # whether spaces may be put in
+
+    def end(self, syllables: tuple[Slot, ...], text: str, start: int) -> int | None:
+        """Return where the word ends that begins at `start`, or None."""
+        if not self.left.match(text, start):
+            return None
+        at, next_at, gap = start, start, self.gap.match
+        for slot in syllables:
+            ways = slot.ways
+            if text[next_at : next_at + 1] in ways:
+                at = next_at + 1
+            elif text[next_at : next_at + 2] in ways:
+                at = next_at + 2
+            elif not slot.optional:
+                return None
+            put_in = gap(text, at)
+            next_at = put_in.end() if put_in else len(text)  # or nothing more may follow
+        return at if self.right.match(text, at) else None
+
+
+def plain_end(slots: tuple[Slot, ...], text: str, start: int) -> int | None:
+    """Return where a form ends that stands at `start` with nothing put in, or None."""
+    at = start
+    for slot in slots:
+        ways = slot.ways
+        if text[at : at + 1] in ways:
+            at += 1
+        elif text[at : at + 2] in ways:
+            at += 2
+        elif not ways:  # a natural space
+            at += text.startswith(" ", at)
+            at += text.startswith(" ", at)
+        elif not slot.optional:
+            return None
+    return at
+
+
+def following(slots: tuple[Slot, ...]) -> tuple[frozenset[str], ...]:
+    """Return, for each number of syllables read, the characters that may come next."""
+    syllables = [slot for slot in slots if not slot.is_space]
+    starts = [frozenset(way[0] for way in slot.ways) for slot in syllables]
+    if any(slot.optional for slot in syllables):
+        return (frozenset().union(*starts),) * len(syllables)
+    return tuple(starts)
+
+
+def disguises(slots: tuple[Slot, ...], *, gaps: str) -> tuple[Way, ...]:
+    """Return the ways to put something into a form; `gaps` is as in the lexicon."""
     syllables = [slot for slot in slots if not slot.is_space]
     if gaps == "none" or len(syllables) < 2:
-        return ways[0]
+        return ()
     initials = any(all("ㄱ" <= c <= "ㅎ" for c in slot.choices) for slot in syllables)
-    tight, spaced = (_JAMO_GAP, _JAMO_SPACED) if initials else (_GAP, _SPACED)
     sure = sum(not slot.optional for slot in syllables) >= _SURE
-    edge = "" if sure else _LEFT_EDGE
-    ways.append(edge + _join(slots, tight))
+    ways = [Way(_ANYWHERE if sure else _LEFT_EDGE, _JAMO_TIGHT if initials else _TIGHT, _ANYWHERE)]
     if gaps == "spaced":
-        ways.append(_LEFT_OF_SPACED + _join(slots, spaced) + _RIGHT_OF_SPACED)
+        spaced = _JAMO_SPACED if initials else _SPACED
+        ways.append(Way(_LEFT_OF_SPACED, spaced, _RIGHT_OF_SPACED, spaces=True))
     elif sure and not initials:
-        ways.append(_LEFT_OF_SPACED + _join(slots, _APART) + _RIGHT_OF_SPACED)
-    return f"(?:{'|'.join(ways)})"
+        ways.append(Way(_LEFT_OF_SPACED, _APART, _RIGHT_OF_SPACED, spaces=True))
+    return tuple(ways)
 
 
 def openings(form: str) -> Iterator[tuple[str, str]]:
@@ -148,15 +190,3 @@ def openings(form: str) -> Iterator[tuple[str, str]]:
     for first in slots[0].choices:
         yield from ((first, second) for second in seconds)
     yield from slots[0].opened()
-
-
-def _join(slots: tuple[Slot, ...], gap: str) -> str:
-    parts = [slots[0].regex()]
-    for slot in slots[1:]:
-        if slot.is_space:
-            parts.append(slot.regex() if not gap else "")
-        elif slot.optional and gap:
-            parts.append(f"(?:{gap}{slot.regex().removesuffix('?+')})?+")
-        else:
-            parts.append(gap + slot.regex())
-    return "".join(parts)

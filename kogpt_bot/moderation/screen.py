@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from kogpt_bot.moderation.detector import Detector, Match
 
-HOLD_BACK = 12  # characters; longer than nearly every disguised word
+HOLD_BACK = 12  # characters; clean text is never later than this
+# A profane word of so many characters, disguise included, never shows; the two more are for what
+# follows it. The beginning of a longer one may be out before its end arrives.
+LONGEST = HOLD_BACK - 2
 MEMORY = 48  # released characters that are looked at again, for the words on the left
 MASK = "○○"
 

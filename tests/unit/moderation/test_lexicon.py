@@ -1,11 +1,9 @@
-import re
-
 import pytest
 
 from kogpt_bot.errors import ConfigurationError
 from kogpt_bot.moderation import Detector
 from kogpt_bot.moderation.lexicon import load, load_default
-from kogpt_bot.moderation.pattern import PatternError, expression, openings, parse
+from kogpt_bot.moderation.pattern import PatternError, disguises, openings, parse, plain_end
 
 
 def test_the_lexicon_of_the_package_is_sound() -> None:
@@ -67,9 +65,30 @@ def test_slots() -> None:
     [("가나", "none"), ("가1나", "tight"), ("가.나", "tight"), ("가 나", "spaced")],
 )
 def test_gaps_widen_what_matches(text: str, gaps: str) -> None:
-    allowed = ("none", "tight", "spaced")
-    matched = [bool(re.match(expression("가나", gaps=wide), text)) for wide in allowed]
-    assert matched == [allowed.index(wide) >= allowed.index(gaps) for wide in allowed]
+    allowed, slots = ("none", "tight", "spaced"), parse("가나")
+
+    def matches(wide: str) -> bool:
+        ends = [way.end(slots, text, 0) for way in disguises(slots, gaps=wide)]
+        return plain_end(slots, text, 0) is not None or any(ends)
+
+    assert list(map(matches, allowed)) == [
+        allowed.index(wide) >= allowed.index(gaps) for wide in allowed
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "end"),
+    [
+        ("가 나", "가  나", 4),
+        ("가 나", "가   나", None),
+        ("가나?다", "가다", 2),
+        ("가나?다", "가나다", 3),
+        ("발[가나]", "바ㄹ나", 3),
+        ("가나", "가", None),
+    ],
+)
+def test_a_form_as_it_stands(form: str, text: str, end: int | None) -> None:
+    assert plain_end(parse(form), text, 0) == end
 
 
 def test_openings_name_every_way_to_begin() -> None:

@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from kogpt_bot.moderation import Detector, StreamScreen
-from kogpt_bot.moderation.screen import HOLD_BACK
+from kogpt_bot.moderation import PROFANE, Detector, StreamScreen
+from kogpt_bot.moderation.screen import HOLD_BACK, LONGEST
 
 
 def stream(screen: StreamScreen, deltas: list[str]) -> tuple[str, list[tuple[int, int]]]:
@@ -52,3 +54,81 @@ def test_a_long_stream_reports_each_match_once_at_its_place(detector: Detector) 
     _, spans = stream(StreamScreen(detector), list(text))
     assert len(spans) == 30
     assert all(text[start:end] == "씨발" for start, end in spans)
+
+
+_PIECES = [
+    *[
+        "씨발",
+        "시1발",
+        "ㅅㅣㅂㅏㄹ",
+        "개 새 끼",
+        "씨이이발",
+        "ㅅㅂ",
+        "ㅅH77ㅣ야",
+        "병\u200b신",
+        "tlqkf",
+    ],
+    *[
+        "fuck",
+        "f.u.c.k",
+        "s i b a l",
+        "시 . 발",
+        "이 새끼가",
+        "좆같네",
+        "미친 놈",
+        "느금마",
+        "보1지",
+    ],
+    *[
+        "시발점",
+        "보지 못했다",
+        "새끼 고양이",
+        "이년 전에",
+        "다시 발표",
+        "일본에 뒤져",
+        "ㅋㅋㅋㅋㅋㅋㅋ",
+    ],
+    *["오늘은 날씨가 좋네요", " ", "\n", ". ", "그래서", "class", "1", "ㅠ"],
+]
+_ANY_TEXT = st.lists(st.sampled_from(_PIECES), max_size=9).map("".join)
+_CUTS = st.lists(st.integers(0, 120), max_size=12).map(sorted)
+_SHARED = Detector.default()  # hypothesis wants no function-scoped fixture
+
+
+@settings(max_examples=150, deadline=None)
+@given(_ANY_TEXT, _CUTS)
+def test_however_it_is_cut_nothing_profane_shows(text: str, cuts: list[int]) -> None:
+    deltas = [text[low:high] for low, high in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    screen = StreamScreen(_SHARED, show=lambda _: "")
+    parts = [screen.feed(delta) for delta in deltas] + [screen.finish()]
+    masked = {
+        at
+        for part in parts
+        for match in part.matches
+        if match.severity >= PROFANE
+        for at in range(match.start, match.end)
+    }
+    assert "".join(part.text for part in parts) == "".join(
+        char for at, char in enumerate(text) if at not in masked
+    )
+    for match in _SHARED.find(text):
+        if match.severity >= PROFANE and match.end - match.start <= LONGEST:
+            assert masked.issuperset(range(match.start, match.end)), match
+
+
+@settings(max_examples=100, deadline=None)
+@given(_ANY_TEXT, _CUTS)
+def test_clean_text_is_never_late(text: str, cuts: list[int]) -> None:
+    shown = fed = 0
+    screen = StreamScreen(_SHARED, show=lambda match: match.text)
+    for low, high in zip([0, *cuts], [*cuts, len(text)], strict=True):
+        fed += len(text[low:high])
+        shown += len(screen.feed(text[low:high]).text)
+        assert shown >= fed - HOLD_BACK
+
+
+def test_the_rest_of_a_longer_disguise_is_masked(detector: Detector) -> None:
+    text = "와 씨ㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋㅋ발 놀랐다"
+    shown, _ = stream(StreamScreen(detector), list(text))
+    assert "발" not in shown
+    assert shown.endswith("○○ 놀랐다")
