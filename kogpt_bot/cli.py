@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kogpt_bot import __version__
-from kogpt_bot.errors import ConfigurationError, KogptBotError
+from kogpt_bot.errors import ConfigurationError, KogptBotError, ModelError
 from kogpt_bot.evaluation import command as evaluation
 from kogpt_bot.moderation.cli import profanity_app
 from kogpt_bot.store.cli import db_app
@@ -257,6 +257,31 @@ def generate(
     from kogpt_bot.generation import prompt_loop
 
     prompt_loop.run(_options(_with_model(_settings(config), model, revision, device)))
+
+
+@app.command()
+def bench(
+    config: ConfigOption = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = None,
+    quantization: QuantizationOption = None,
+    workloads: Annotated[
+        str, typer.Option(help="A: one stream, B: mixed, C: channels, S: a shared persona.")
+    ] = "ABC",
+) -> None:
+    """Measure how fast this machine serves the model."""
+    if unknown := set(workloads) - set("ABCS"):
+        raise ConfigurationError(f"--workloads: {min(unknown)!r}; allowed: letters of ABCS")
+    settings = _with_model(_settings(config), model, revision, device, quantization)
+    try:
+        from kogpt_bot.generation import bench as measured
+    except ImportError as error:
+        raise ModelError(
+            f"{error.name or error} is not installed; pip install 'kogpt-bot[engine]'"
+        ) from error
+    for line in measured.main(_options(settings), workloads):
+        typer.echo(line)
 
 
 def _options(settings: Settings) -> ServiceOptions:

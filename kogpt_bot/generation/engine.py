@@ -105,6 +105,16 @@ class Engine:
         free = psutil.virtual_memory().available
         return int(free * HOST_SHARE) // self._model.cache_bytes_per_token
 
+    @property
+    def device(self) -> torch.device:
+        """Where the last layer is computed."""
+        return self._model.devices[-1]
+
+    @property
+    def weight_bytes(self) -> int:
+        """How many bytes of weights one token reads."""
+        return self._model.weight_bytes
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, in which nothing is special."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)

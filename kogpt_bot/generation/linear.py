@@ -106,7 +106,8 @@ class Int8Linear:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
-        largest = torch.linalg.vector_norm(rows, torch.inf, dim=-1, keepdim=True)
+        # Two maxima: a maximum of absolutes is not vectorised in one go, and 20 times slower.
+        largest = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_())
         largest.clamp_(min=torch.finfo(torch.float32).tiny)
         product = _tensor(
             torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
