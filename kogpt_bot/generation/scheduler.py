@@ -134,6 +134,8 @@ class Scheduler:
                 return
             if fit is Fit.LATER:
                 passed.add((priority, channel))
+                if len(passed) >= self.max_running:
+                    return  # asking costs time, and they will run in a few steps
                 continue
             queue = self._waiting[priority].pop(channel)
             queue.popleft()

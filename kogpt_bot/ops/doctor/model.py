@@ -91,13 +91,13 @@ def memory(weights: Weights, chosen: GenerationSettings, probed: Probed) -> Chec
     where = "on the GPUs" if on_gpu else "in main memory"
     half, full = (weights.parameters * size * RESERVE for size in (2, 4))
     dtype = chosen.dtype if chosen.dtype != "auto" else weights.dtype
-    # On a CPU, half precision may be computed in full: it depends on the processor.
-    needed = full if dtype == "float32" or not on_gpu else half
+    # On a CPU, bfloat16 may be computed in full: it depends on the processor.
+    needed = full if dtype == "float32" or not (on_gpu or dtype == "float16") else half
     finding = f"{free / GIB:.1f} GiB free {where}, {needed / GIB:.1f} GiB needed"
     if needed <= free:
         return ok("memory", finding)
     hint = f" ({KOGPT_MEMORY})" if chosen.model == KOGPT else ""
-    if half <= free and on_gpu:
+    if half <= free and (on_gpu or dtype == "float32"):
         return failure("memory", finding, f"set generation.dtype: float16{hint}")
     if half <= free:
         remedy = f"it fits only where the CPU has bfloat16: set generation.dtype: bfloat16{hint}"

@@ -11,7 +11,13 @@ import httpx
 import pytest
 from starlette.types import Message, Scope
 
-from kogpt_bot.errors import GenerationBusy, GenerationError, GenerationRejected
+from kogpt_bot.errors import (
+    GenerationBusy,
+    GenerationError,
+    GenerationExpired,
+    GenerationOutOfMemory,
+    GenerationRejected,
+)
 from kogpt_bot.generation.api import MAX_BODY_BYTES, Service, make_app
 from tests.fakes.fake_engine import FakeEngine, FakeInfo
 
@@ -390,6 +396,47 @@ async def test_unknown_paths_have_openais_shape(http, method, path, status):
     answer = await http.request(method, path)
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("deadline", "status"), [("2.5", 200), ("x", 400), ("0", 400), ("nan", 400), ("1e9", 400)]
+)
+async def test_deadline_header(http, engine, deadline, status):
+    answer = await http.post(
+        "/v1/completions", json={"prompt": "가"}, headers={"x-deadline-s": deadline}
+    )
+    assert answer.status_code == status
+    assert [request.deadline_s for request in engine.requests] == ([2.5] if status == 200 else [])
+
+
+async def test_a_salt_reaches_the_engine(http, engine):
+    await http.post("/v1/completions", json={"prompt": "가", "cache_salt": "tenant"})
+    assert [request.cache_salt for request in engine.requests] == ["tenant"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "retry"),
+    [
+        (GenerationBusy(7.2), 429, "queue_full", "7"),
+        (GenerationOutOfMemory("memory"), 503, "out_of_memory", "1"),
+        (GenerationExpired("late"), 504, "deadline_exceeded", None),
+        (GenerationError("broken"), 500, None, None),
+    ],
+    ids=repr,
+)
+async def test_what_the_engine_refuses_has_openais_shape(http, engine, error, status, code, retry):
+    engine.error = error
+    answer = await http.post("/v1/completions", json={"prompt": "가", "max_tokens": 3})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.headers.get("retry-after") == retry
+
+
+async def test_metrics_have_histograms_and_the_hit_ratio(http):
+    text = (await http.get("/metrics")).text
+    assert 'kogpt_token_gap_seconds_bucket{le="0.01"} 1.0' in text
+    assert "kogpt_token_gap_seconds_count 3.0" in text
+    assert f"kogpt_cache_hit_ratio {2 / 7}" in text
+    assert "kogpt_cache_evictions_total 0.0" in text
 
 
 @pytest.mark.parametrize(("priority", "status"), [("5", 200), ("x", 400), ("101", 400)])

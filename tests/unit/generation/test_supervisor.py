@@ -118,3 +118,21 @@ async def test_while_it_loads_the_progress_is_known(supervise):
 async def test_an_endless_line_in_the_log_is_passed_over(supervise):
     program = "import sys; sys.stderr.write('x' * 3_000_000); sys.stderr.flush()\n" + serving()
     await supervise(program).wait_ready(10)
+
+
+async def test_a_device_that_fails_again_and_again_is_given_a_pause(supervise, monkeypatch):
+    monkeypatch.setattr(module, "BREAKER_PAUSE_S", 30.0)
+    program = (
+        "import os, signal\nsignal.signal(signal.SIGUSR1, lambda *_: os._exit(70))\n" + serving()
+    )
+    under_test = supervise(program)
+    for count in range(3):
+        await under_test.wait_ready(10)
+        os.kill(under_test.pid, signal.SIGUSR1)
+        async with asyncio.timeout(10):
+            while under_test.restarts != count + 1:
+                await asyncio.sleep(0.01)
+            while count < 2 and under_test.status.state is not State.READY:
+                await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    assert (under_test.restarts, under_test.pid) == (3, None)

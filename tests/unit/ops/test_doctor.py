@@ -289,7 +289,9 @@ def test_a_device_that_is_not_there():
         ([16, 16], "float32", 1, Verdict.OK),
         ([8], "auto", 64, Verdict.FAILED),
         ([], "auto", 32, Verdict.OK),
-        ([], "auto", 16, Verdict.WARNING),
+        ([], "auto", 16, Verdict.OK),  # computed in float32 from float16 weights
+        ([], "float32", 16, Verdict.FAILED),
+        ([], "bfloat16", 16, Verdict.WARNING),
         ([], "auto", 8, Verdict.FAILED),
     ],
 )
