@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kogpt_bot.generation.kv_blocks import BLOCK
 
@@ -59,13 +61,30 @@ class Together:
     width: int  # tokens that the one with the most sees
 
 
-Plan = list[Alone | Together]
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Rows [begin, end), each of another sequence, for a device where launching costs more than
+    copying: `places` [rows, width] in the store, `mask` [rows, 1, 1, width] 0 or -inf."""
+
+    begin: int
+    end: int
+    places: Tensor
+    mask: Tensor
+
+
+Plan = list[Alone | Together | Gathered]
+GATHERING = frozenset({"cuda"})  # device types; see Gathered
 
 
 def plan(segments: Sequence[Segment], dtype: torch.dtype, device: torch.device) -> Plan:
     """Return who looks at what. Segments that share a beginning must stand side by side."""
     made: Plan = []
     at = 0
+    if device.type in GATHERING:
+        writing = [each for each in segments if each.length == 1]
+        if len(writing) > 1 and list(segments[: len(writing)]) == writing:
+            made.append(_gathered(writing, dtype, device))
+            at = len(writing)
     while at < len(segments):
         first = segments[at]
         group, shared = [first], first.start // BLOCK
@@ -127,6 +146,20 @@ def _together(group: Sequence[Segment], shared: int) -> Together:
     )
 
 
+def _gathered(group: Sequence[Segment], dtype: torch.dtype, device: torch.device) -> Gathered:
+    width = max(each.end for each in group)
+    tables = pad_sequence([torch.tensor(each.table) for each in group], batch_first=True)
+    at = torch.arange(width)
+    places = tables[:, : -(-width // BLOCK)].repeat_interleave(BLOCK, dim=1)[:, :width] * BLOCK
+    ends = torch.tensor([each.end for each in group]).unsqueeze(1)
+    mask = torch.zeros(len(group), width, dtype=dtype).masked_fill_(at >= ends, float("-inf"))
+    # What is masked is a row's own first token: another's NaN times 0 would be NaN.
+    places = torch.where(at < ends, places + at % BLOCK, places[:, :1])
+    return Gathered(
+        group[0].row, group[-1].row + 1, places.to(device), mask[:, None, None].to(device)
+    )
+
+
 def attend(cache: Tensor, queries: Tensor, out: Tensor, made: Plan) -> None:
     """Write what each row sees to `out`.
 
@@ -136,8 +169,12 @@ def attend(cache: Tensor, queries: Tensor, out: Tensor, made: Plan) -> None:
     queries, out = queries.transpose(0, 1), out.transpose(0, 1)
     for part in made:
         rows = slice(part.begin, part.end)
-        look = _look_alone if isinstance(part, Alone) else _look_together
-        out[:, rows] = look(keys, values, queries[:, rows], part)  # type: ignore[arg-type]
+        if isinstance(part, Alone):
+            out[:, rows] = _look_alone(keys, values, queries[:, rows], part)
+        elif isinstance(part, Together):
+            out[:, rows] = _look_together(keys, values, queries[:, rows], part)
+        else:
+            out[:, rows] = _look_gathered(cache, queries[:, rows], part)
 
 
 def _look_alone(keys: Tensor, values: Tensor, queries: Tensor, part: Alone) -> Tensor:
@@ -179,6 +216,14 @@ def _look_together(keys: Tensor, values: Tensor, queries: Tensor, part: Together
             seen[:, row : row + 1] += torch.bmm(weights, values[:, begin : begin + length])
             at += length
     return seen
+
+
+def _look_gathered(cache: Tensor, queries: Tensor, part: Gathered) -> Tensor:
+    keys, values = cache[:, :, part.places].transpose(1, 2)  # each [rows, heads, width, head]
+    seen = F.scaled_dot_product_attention(
+        queries.transpose(0, 1).unsqueeze(2), keys, values, attn_mask=part.mask
+    )
+    return seen.squeeze(2).transpose(0, 1)
 
 
 def _scores(queries: Tensor, keys: Tensor, run: Run, mask: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from kogpt_bot.generation import attention
 from kogpt_bot.generation.kv_blocks import BLOCK, Move, Tier
 from kogpt_bot.generation.loading import LoadOptions, load
 from tests.fakes.steps import run, step
@@ -67,13 +68,19 @@ def test_neighbours_in_a_batch_do_not_touch_each_other(pair):
     torch.testing.assert_close(logits, wanted, **NEAR)
 
 
-def test_rows_that_share_a_beginning_look_at_it_together_and_see_the_same(pair):
+@pytest.mark.parametrize("gathering", [frozenset(), frozenset({"cpu"})], ids=["views", "gathered"])
+def test_rows_that_share_a_beginning_look_at_it_together_and_see_the_same(
+    pair, monkeypatch, gathering
+):
+    monkeypatch.setattr(attention, "GATHERING", gathering)
     ours, oracle = pair
     beginning = prompt(2 * BLOCK)
     ends = [prompt(length, 9 + length) for length in (1, 20, 5, 33)]
     own = [[2], [3, 4], [5], [9, 7, 8]]
     tables = [[0, 1, *blocks] for blocks in own]
     store = ours.new_store(10)
+    for layer in store.layers:
+        layer.fill_(float("nan"))  # nobody looks at what was not written
     step(ours, store, [([0, 1], beginning, 0)])
     for table, end in zip(tables, ends, strict=True):
         if len(end) > 1:
