@@ -180,6 +180,20 @@ def main(arguments: list[str]) -> int:
     started = machine()
     runs: list[Run] = []
     workers: list[Worker] = []
+    target = given.folder / f"{given.checkpoint}-{''.join(given.workloads)}.json"
+
+    def found() -> dict:
+        """Return what was measured so far."""
+        return {
+            "machine": started,
+            "checkpoint": given.checkpoint,
+            "threads": given.threads,
+            "versions": {each.name: each.version for each in workers if not each.absent},
+            "absent": {each.name: each.absent for each in workers if each.absent},
+            "parity": parity(runs),
+            "runs": [{k: v for k, v in asdict(run).items() if k != "answers"} for run in runs],
+        }
+
     with bar:
         try:
             loading = bar.add_task("loading", total=len(names))
@@ -198,22 +212,11 @@ def main(arguments: list[str]) -> int:
                         bar.update(work, description=f"{workload} {worker.name}")
                         runs.append(measure(worker, workload, vocabulary, 100 * number + 7))
                         bar.advance(work)
+                    target.write_text(json.dumps(found(), indent=1) + "\n")
         finally:
             for worker in workers:
                 if worker.process is not None:
                     worker.end()
-    found = {
-        "machine": started,
-        "checkpoint": given.checkpoint,
-        "threads": given.threads,
-        "versions": {each.name: each.version for each in workers if not each.absent},
-        "absent": {each.name: each.absent for each in workers if each.absent},
-        "parity": parity(runs),
-        "runs": [{k: v for k, v in asdict(run).items() if k != "answers"} for run in runs],
-    }
-    names_ = "".join(given.workloads)
-    target = given.folder / f"{given.checkpoint}-{names_}.json"
-    target.write_text(json.dumps(found, indent=1) + "\n")
-    print(report.table([found]))
+    print(report.table([found()]))
     print(f"\n{target}", file=sys.stderr)
     return 0
