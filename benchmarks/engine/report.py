@@ -10,6 +10,24 @@ from pathlib import Path
 BASE = "transformers:float32"
 
 
+def merged(files: list[Path]) -> list[dict]:
+    """Return what was measured, one entry a checkpoint, with the rounds of all files."""
+    result: dict[str, dict] = {}
+    for path in files:
+        found = json.loads(path.read_text())
+        have = result.setdefault(found["checkpoint"], {**found, "runs": [], "parity": {}})
+        have["runs"] += found["runs"]
+        have["absent"] |= found["absent"]
+        for engine, text in found["parity"].items():
+            before = have["parity"].get(engine, "0 of 0")
+            pairs = zip(before.split(" of "), text.split(" of "), strict=True)
+            have["parity"][engine] = " of ".join(str(int(a) + int(b)) for a, b in pairs)
+    for found in result.values():
+        ran = {run["engine"] for run in found["runs"]}
+        found["absent"] = {k: v for k, v in found["absent"].items() if k not in ran}
+    return list(result.values())
+
+
 def medians(found: dict) -> dict[tuple[str, str], dict[str, float]]:
     """Return (engine, workload) -> medians over the rounds; speeds are tokens a CPU second."""
     grouped: dict[tuple[str, str], list[dict]] = {}
@@ -119,7 +137,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--plot", type=Path, help="an SVG or PNG file to write")
     given = parser.parse_args(arguments)
-    measured = [json.loads(each.read_text()) for each in given.files]
+    measured = merged(given.files)
     print(table(measured))
     if given.plot:
         plot(measured, given.plot)
