@@ -114,11 +114,12 @@ class Stepper:
     def _fit(self, sequence: Running) -> Fit:
         prompt, salt = sequence.request.prompt_ids, sequence.request.cache_salt
         match = self.cache.match(() if sequence.scores_prompt else prompt, salt)
+        wanted = [] if sequence.scores_prompt else list(prompt[:-1])
         for other in self.scheduler.running:
             # What another is reading at this moment need not be read twice.
             if other.pending > 1 and other.request.cache_salt == salt:
-                common = common_prefix(other.tokens, list(prompt[:-1]))
-                if common - common % BLOCK > match.tokens and not sequence.scores_prompt:
+                common = common_prefix(other.tokens, wanted)
+                if common - common % BLOCK > match.tokens:
                     return Fit.LATER
         return Fit.YES if self.cache.can_admit(match, sequence.reserve) else Fit.NO
 
@@ -155,6 +156,7 @@ class Stepper:
         with self.lock:
             self.cache.drop_idle()
         self._store.release(self.cache.free_runs())
+        plan = [(each, count) for each, count in plan if each.lease is not None]
         middle = (len(plan) + 1) // 2
         for half in (plan[:middle], plan[middle:]):
             if not half:
