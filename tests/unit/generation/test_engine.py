@@ -319,7 +319,8 @@ async def test_requests_that_begin_alike_read_it_once(engine, oracle):
         )
     )
     assert found == [wanted(oracle, p, 12) for p in prompts]
-    assert engine.stats().prefilled == 79 + 3 * (79 - 64)
+    # Whole blocks of it are shared while the first still runs, every token once it has ended.
+    assert 79 + 3 * 9 <= engine.stats().prefilled <= 79 + 3 * (79 - 64)
 
 
 async def test_tenants_do_not_share(engine, oracle):
