@@ -59,6 +59,7 @@ class Together:
     shared: tuple[Run, ...]
     own: tuple[tuple[Run, ...], ...]
     width: int  # tokens that the one with the most sees
+    places: Tensor  # of all own tokens in scores [rows * width], row by row
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ def plan(segments: Sequence[Segment], dtype: torch.dtype, device: torch.device) 
             group.append(other)
             shared = common
         made.append(
-            _together(group, shared * BLOCK) if len(group) > 1 else _alone(first, dtype, device)
+            _together(group, shared * BLOCK, device)
+            if len(group) > 1
+            else _alone(first, dtype, device)
         )
         at += len(group)
     return made
@@ -136,13 +139,16 @@ def _alone(segment: Segment, dtype: torch.dtype, device: torch.device) -> Alone:
     return Alone(segment.row, segment.row + segment.length, tuple(zip(runs, masks, strict=True)))
 
 
-def _together(group: Sequence[Segment], shared: int) -> Together:
+def _together(group: Sequence[Segment], shared: int, device: torch.device) -> Together:
+    width = max(each.end for each in group)
+    own = [torch.arange(shared, each.end) + n * width for n, each in enumerate(group)]
     return Together(
         group[0].row,
         group[-1].row + 1,
         tuple(cut(group[0].spans, 0, shared)),
         tuple(tuple(cut(each.spans, shared, each.end)) for each in group),
-        max(each.end for each in group),
+        width,
+        torch.cat(own).to(device),
     )
 
 
@@ -166,15 +172,16 @@ def attend(cache: Tensor, queries: Tensor, out: Tensor, made: Plan) -> None:
     `cache` [2, heads, tokens, head] is one layer's; `queries` and `out` are [rows, heads, head].
     """
     keys, values = cache[0].transpose(1, 2), cache[1]
-    queries, out = queries.transpose(0, 1), out.transpose(0, 1)
+    scaled = (queries * queries.shape[-1] ** -0.5).transpose(0, 1)  # [heads, rows, head]
+    out = out.transpose(0, 1)
     for part in made:
         rows = slice(part.begin, part.end)
         if isinstance(part, Alone):
-            out[:, rows] = _look_alone(keys, values, queries[:, rows], part)
+            out[:, rows] = _look_alone(keys, values, scaled[:, rows], part)
         elif isinstance(part, Together):
-            out[:, rows] = _look_together(keys, values, queries[:, rows], part)
+            out[:, rows] = _look_together(keys, values, scaled[:, rows], part)
         else:
-            out[:, rows] = _look_gathered(cache, queries[:, rows], part)
+            out[:, rows] = _look_gathered(cache, scaled[:, rows], part)
 
 
 def _look_alone(keys: Tensor, values: Tensor, queries: Tensor, part: Alone) -> Tensor:
@@ -183,58 +190,51 @@ def _look_alone(keys: Tensor, values: Tensor, queries: Tensor, part: Alone) -> T
         begin, length = part.runs[0][0]
         return torch.bmm(_softmax(scores[0]), values[:, begin : begin + length])
     shares = _softmax(torch.cat(scores, dim=-1))
-    seen, at = None, 0
+    seen, at = torch.zeros_like(queries), 0
     for (begin, length), _ in part.runs:
-        one = torch.bmm(shares[:, :, at : at + length], values[:, begin : begin + length])
-        seen = one if seen is None else seen.add_(one)
+        seen += torch.bmm(shares[:, :, at : at + length], values[:, begin : begin + length])
         at += length
-    return seen if seen is not None else queries
+    return seen
 
 
 def _look_together(keys: Tensor, values: Tensor, queries: Tensor, part: Together) -> Tensor:
-    scores = queries.new_full((*queries.shape[:2], part.width), float("-inf"))
+    """Few operations a row, each on memory of its own: strided results are several times slower."""
+    heads, rows, _ = queries.shape
+    scores = queries.new_full((heads, rows, part.width), float("-inf"))
     at = 0
     for run in part.shared:
         scores[:, :, at : at + run[1]] = _scores(queries, keys, run, None)
         at += run[1]
-    common = at
-    for row, own in enumerate(part.own):
-        at = common
-        for run in own:
-            one = slice(row, row + 1)
-            scores[:, one, at : at + run[1]] = _scores(queries[:, one], keys, run, None)
-            at += run[1]
+    each = queries.transpose(0, 1).contiguous().unsqueeze(2).unbind(0)  # [heads, 1, head]
+    found = [_scores(each[n], keys, run, None) for n, own in enumerate(part.own) for run in own]
+    scores.view(heads, -1).index_copy_(1, part.places, torch.cat(found, dim=-1).squeeze(1))
     shares = _softmax(scores)
     seen, at = torch.zeros_like(queries), 0
     for begin, length in part.shared:
         seen += torch.bmm(shares[:, :, at : at + length], values[:, begin : begin + length])
         at += length
-    for row, own in enumerate(part.own):
-        at = common
+    seen = seen.transpose(0, 1).contiguous()
+    mine, at = shares.view(heads, 1, -1).index_select(2, part.places), 0
+    for row, own in zip(seen.unsqueeze(2).unbind(0), part.own, strict=True):
         for begin, length in own:
-            weights = shares[:, row : row + 1, at : at + length]
-            seen[:, row : row + 1] += torch.bmm(weights, values[:, begin : begin + length])
+            row.baddbmm_(mine[:, :, at : at + length], values[:, begin : begin + length])
             at += length
-    return seen
+    return seen.transpose(0, 1)
 
 
 def _look_gathered(cache: Tensor, queries: Tensor, part: Gathered) -> Tensor:
     keys, values = cache[:, :, part.places].transpose(1, 2)  # each [rows, heads, width, head]
     seen = F.scaled_dot_product_attention(
-        queries.transpose(0, 1).unsqueeze(2), keys, values, attn_mask=part.mask
+        queries.transpose(0, 1).unsqueeze(2), keys, values, attn_mask=part.mask, scale=1.0
     )
     return seen.squeeze(2).transpose(0, 1)
 
 
 def _scores(queries: Tensor, keys: Tensor, run: Run, mask: Tensor | None) -> Tensor:
-    """Return queries [heads, rows, head] times the keys of a run, scaled."""
+    """Return scaled queries [heads, rows, head] times the keys of a run."""
     begin, length = run
     part = keys[:, :, begin : begin + length]
-    scale = queries.shape[-1] ** -0.5
-    if mask is None:
-        empty = queries.new_empty(1, 1, 1)
-        return torch.baddbmm(empty, queries, part, beta=0, alpha=scale)
-    return torch.baddbmm(mask, queries, part, alpha=scale)
+    return torch.bmm(queries, part) if mask is None else torch.baddbmm(mask, queries, part)
 
 
 def _softmax(scores: Tensor) -> Tensor:
