@@ -36,6 +36,7 @@ class Conversations:
     """Who says what next; the same for every engine."""
 
     vocabulary: int
+    context: int
     random: random.Random = field(default_factory=lambda: random.Random(11))
 
     def __post_init__(self) -> None:
@@ -49,8 +50,9 @@ class Conversations:
     def next(self, tokens: int) -> tuple[int, Ask]:
         channel = self.random.choices(range(CHANNELS), self.weights)[0]
         history = self.histories[channel] + self.words(self.random.randint(10, 60))
-        if len(history) > KEPT:
-            history = history[:64] + history[-KEPT // 2 :]
+        kept = min(KEPT, self.context // 2)
+        if len(history) > kept:
+            history = history[:64] + history[-kept // 2 :]
         self.histories[channel] = history
         return channel, Ask(history, tokens, str(channel))
 
@@ -60,7 +62,10 @@ class Conversations:
 
 async def open_loop(engine: Engine, rate: float, requests: int) -> list[float]:
     """Return the time to the first token of each request, in seconds."""
-    talk, clock = Conversations(engine.info.vocab_size), random.Random(5)
+    talk, clock = (
+        Conversations(engine.info.vocab_size, engine.info.context_length),
+        random.Random(5),
+    )
     firsts: list[float] = []
 
     async def one() -> None:
@@ -76,12 +81,14 @@ async def open_loop(engine: Engine, rate: float, requests: int) -> list[float]:
     return firsts
 
 
-def queue_of_one(folder: str, rate: float, requests: int, vocabulary: int) -> list[float]:
+def queue_of_one(
+    folder: str, rate: float, requests: int, vocabulary: int, context: int
+) -> list[float]:
     """Return the same of transformers' generate, which answers one after the other."""
     from benchmarks.engine.worker import load as load_peer
 
     peer = load_peer("transformers")(folder, "float32", 1)
-    talk, clock = Conversations(vocabulary), random.Random(5)
+    talk, clock = Conversations(vocabulary, context), random.Random(5)
     arrival, firsts, begun = 0.0, [], time.perf_counter()
     for _ in track(range(requests), f"one by one, {rate:g} requests/s"):
         if (early := begun + arrival - time.perf_counter()) > 0:
@@ -97,7 +104,7 @@ def queue_of_one(folder: str, rate: float, requests: int, vocabulary: int) -> li
 
 async def memory(engine: Engine, requests: int) -> list[tuple[int, float]]:
     """Return (requests so far, MiB of this process)."""
-    talk, done, found = Conversations(engine.info.vocab_size), 0, []
+    talk, done, found = Conversations(engine.info.vocab_size, engine.info.context_length), 0, []
 
     async def reader() -> None:
         nonlocal done
@@ -158,8 +165,10 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     asyncio.run(serve(given))
     if given.one_by_one:
-        vocabulary = load(LoadOptions(given.model, device="cpu")).info.vocab_size
-        firsts = queue_of_one(given.model, given.rate, given.requests, vocabulary)
+        info = load(LoadOptions(given.model, device="cpu")).info
+        firsts = queue_of_one(
+            given.model, given.rate, given.requests, info.vocab_size, info.context_length
+        )
         cpu = time.process_time()
         print(f"transformers, one by one: first token {spread(firsts)}; {cpu:.1f} CPU s in all")
     return 0
