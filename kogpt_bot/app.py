@@ -20,7 +20,6 @@ import structlog
 from kogpt_bot.adapter import Adapter
 from kogpt_bot.clock import Clock, SystemClock
 from kogpt_bot.commands import Desk, Parts
-from kogpt_bot.commands.limiter import RateLimiter
 from kogpt_bot.commands.rights import Rights
 from kogpt_bot.config import Settings, resolve_layers
 from kogpt_bot.config.load import plugins
@@ -52,11 +51,13 @@ from kogpt_bot.ops.lifecycle import Lifecycle
 from kogpt_bot.ops.notify import Notifier
 from kogpt_bot.ops.reload import Reloader
 from kogpt_bot.ops.signals import Signals
+from kogpt_bot.ops.sweeper import Sweeper
 from kogpt_bot.ops.watchdog import keep_pinging
 from kogpt_bot.secret import read_secret
 from kogpt_bot.store import Store
 from kogpt_bot.store.answers import Answers
 from kogpt_bot.store.database import DATABASE, sqlite_url
+from kogpt_bot.store.maintenance import vacuum
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +95,11 @@ class Running:
         return self.generation.supervisor
 
 
+def database_url(settings: Settings) -> str:
+    """Return the database's URL: SQLite in the data folder, where no other is named."""
+    return settings.store.url or sqlite_url(settings.data_dir / DATABASE)
+
+
 def make_adapters(settings: Settings) -> dict[str, Adapter]:
     """Return the configured adapters, made but not connected."""
     return {name: _make_adapter(settings, name) for name in settings.adapters}
@@ -129,8 +135,7 @@ async def run(
     async with Lifecycle(clock) as parts:
         if pipeline is not None:
             parts.run("log", pipeline.keep_ticking())
-        url = settings.store.url or sqlite_url(settings.data_dir / DATABASE)
-        store = await Store.open(url, heals=resume)
+        store = await Store.open(database_url(settings), heals=resume)
         parts.started("store", store.close, patience_s=STORE_PATIENCE_S)
 
         generation = GenerationLink(settings.generation)
@@ -150,6 +155,7 @@ async def run(
         parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
         parts.run("announcer", announcer.run())
         parts.run("moderation", core.moderation.run())
+        parts.run("sweeper", core.sweeper.run())
         await keeper.start()
         host.start(CountedInbox(core.inbox, metrics))
 
@@ -188,6 +194,7 @@ class _Core:
     responder: Responder
     desk: Desk
     moderation: Moderation
+    sweeper: Sweeper
     store: Store
     people: OptOuts
     drain_limit_s: float
@@ -200,7 +207,8 @@ class _Core:
         return SettingsLayers(resolve_layers(settings).file, command)
 
     def replace(self, settings: Settings) -> None:
-        """Take over changed owners and limits."""
+        """Take over changed owners, times and limits."""
+        self.sweeper.replace(settings.privacy)
         limits = settings.limits
         self.desk.replace(settings.owners, per_minute=limits.actions_per_minute)
         self.lanes.resize(per_channel=limits.waiting_per_channel, total=limits.waiting_total)
@@ -243,6 +251,7 @@ async def _core(
     )
     people = OptOuts(store, moderation.pseudonyms)
     await people.load()
+    sweeper = Sweeper(store, partial(vacuum, database_url(settings)), settings.privacy, clock)
     parts = Parts(
         store=store,
         answers=Answers(store),
@@ -256,8 +265,9 @@ async def _core(
         rights=Rights(settings.owners),
         clock=clock,
         hits=moderation.channel,
+        erased=sweeper.erased,
     )
-    desk = Desk(parts, RateLimiter(clock, per_minute=limits.actions_per_minute))
+    desk = Desk(parts, per_minute=limits.actions_per_minute)
     draw, incoming = randomness.random, moderation.incoming
     inbox = MessageInbox(
         store,
@@ -272,7 +282,9 @@ async def _core(
         incoming,
         announcer.announce,
     )
-    core = _Core(book, inbox, lanes, responder, desk, moderation, store, people, limits.drain_s)
+    core = _Core(
+        book, inbox, lanes, responder, desk, moderation, sweeper, store, people, limits.drain_s
+    )
     book.replace(await core.layers(settings), settings.personas)
     return core
 

@@ -16,6 +16,7 @@ from kogpt_bot import __version__
 from kogpt_bot.errors import ConfigurationError, KogptBotError, ModelError
 from kogpt_bot.evaluation import command as evaluation
 from kogpt_bot.moderation.cli import profanity_app
+from kogpt_bot.ops.data import data_app
 from kogpt_bot.store.cli import db_app
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Check, write and describe the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(profanity_app, name="profanity")
+app.add_typer(data_app, name="data")
 app.add_typer(db_app, name="db")
 
 ConfigOption = Annotated[

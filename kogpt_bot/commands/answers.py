@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kogpt_bot.commands.desk import Parts
 
 MAX_REASON_CHARS = 2000  # of a report
+RECORDED_S, RECORDED_WITHIN = 0.1, 10  # so long, so many times, is waited for an answer's record
 _PLAN = TurnPlan(Reason.REGENERATE, PRIORITIES[Reason.REGENERATE])
 
 
@@ -33,8 +34,7 @@ async def regenerate(parts: Parts, action: Action) -> ActionResult:
     """Take an answer back and write another one."""
     found = await _named(parts, action)
     if found is None:
-        missing = Say.NO_ANSWER if action.message_id else Say.NOTHING_TO_REGENERATE
-        return parts.refusal(action, missing)
+        return parts.refusal(action, _missing(action))
     parts.rights.demand_asker(action, found.turn.message.author.id)
     if not parts.lanes.has_room(action.key):
         return parts.refusal(action, Say.BUSY)
@@ -44,10 +44,22 @@ async def regenerate(parts: Parts, action: Action) -> ActionResult:
 
 
 async def _named(parts: Parts, action: Action) -> Answered | None:
-    """Return the answer that the action names, or the channel's last one."""
-    if action.message_id:
-        return await parts.answers.find(action.key, action.message_id)
-    return await parts.answers.last(action.key)
+    """Return the answer that the action names, or the channel's last one.
+
+    An answer is shown a moment before it is recorded: a person may be faster.
+    """
+    key, named = action.key, action.message_id
+    for _ in range(RECORDED_WITHIN):
+        if named and (found := await parts.answers.find(key, named)) is not None:
+            return found
+        if await parts.answers.open_turn(key) is None:
+            break
+        await parts.clock.sleep(RECORDED_S)
+    return await (parts.answers.find(key, named) if named else parts.answers.last(key))
+
+
+def _missing(action: Action) -> Say:
+    return Say.NO_ANSWER if action.message_id else Say.NO_ANSWER_YET
 
 
 async def answer(parts: Parts, action: Action) -> ActionResult:
@@ -70,7 +82,7 @@ async def delete(parts: Parts, action: Action) -> ActionResult:
     """Take an answer back, on the platform and out of the history."""
     found = await _named(parts, action)
     if found is None:
-        return parts.refusal(action, Say.NO_ANSWER)
+        return parts.refusal(action, _missing(action))
     parts.rights.demand_asker(action, found.turn.message.author.id)
     await parts.responder.remove(found.reply)
     await parts.answers.take_back(found.reply)
@@ -95,7 +107,7 @@ async def _judge(parts: Parts, action: Action, verdict: str, thanks: Say) -> Act
         return parts.refusal(action, Say.NOTHING_KEPT, **way_back(parts.language(action)))
     found = await _named(parts, action)
     if found is None:
-        return parts.refusal(action, Say.NO_ANSWER)
+        return parts.refusal(action, _missing(action))
     await parts.store.people.judge(found.reply.id, person, verdict, parts.clock.now())
     return parts.success(action, thanks)
 
@@ -104,7 +116,7 @@ async def report(parts: Parts, action: Action) -> ActionResult:
     """Keep an abnormal answer for the owner, with what is known of how it came about."""
     found = await _named(parts, action)
     if found is None:
-        return parts.refusal(action, Say.NO_ANSWER)
+        return parts.refusal(action, _missing(action))
     person = parts.person(action)
     question = found.turn.message
     number = await parts.store.people.report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,12 +11,12 @@ import structlog
 from kogpt_bot.adapter import Adapter
 from kogpt_bot.clock import Clock
 from kogpt_bot.commands import answers, channel, hits, privacy, settings
-from kogpt_bot.commands.limiter import RateLimiter
 from kogpt_bot.commands.rights import NotAllowed, Rights
 from kogpt_bot.commands.words import Say
 from kogpt_bot.conversation.settings import Language
 from kogpt_bot.delivery.channels import ChannelBook
 from kogpt_bot.delivery.lanes import Lanes
+from kogpt_bot.delivery.limits import RateLimit
 from kogpt_bot.delivery.opt_outs import OptOuts
 from kogpt_bot.delivery.responder import ModelSource, Responder
 from kogpt_bot.errors import StoreError
@@ -45,6 +44,7 @@ class Parts:
     rights: Rights
     clock: Clock
     hits: hits.HitReview | None = None
+    erased: Callable[[], None] = lambda: None  # told that rows were erased, so that no byte stays
 
     def person(self, action: Action) -> str:
         """Return the keyed hash of who acts."""
@@ -98,21 +98,21 @@ HANDLERS: Mapping[ActionKind, Handler] = MappingProxyType(
 class Desk:
     """Carries out one action after the other, as `Inbox.act` promises."""
 
-    def __init__(self, parts: Parts, limiter: RateLimiter) -> None:
+    def __init__(self, parts: Parts, *, per_minute: int) -> None:
         self._parts = parts
-        self._limiter = limiter
+        self._rate: RateLimit[str] = RateLimit(parts.clock, per_minute)
 
-    def replace(self, owners: Mapping[str, Collection[str]], *, per_minute: float) -> None:
+    def replace(self, owners: Mapping[str, Collection[str]], *, per_minute: int) -> None:
         """Take over changed owners and a changed limit."""
         self._parts.rights.replace(owners)
-        self._limiter.replace(per_minute)
+        self._rate.per_minute = per_minute
 
     async def act(self, action: Action) -> ActionResult:
         """Carry out an action, or say why not; raises nothing that a person could cause."""
         parts = self._parts
         person = parts.person(action)
-        if wait := self._limiter.wait_s(person):
-            return parts.refusal(action, Say.SLOWLY, seconds=math.ceil(wait))
+        if not self._rate.allows(person):
+            return parts.refusal(action, Say.SLOWLY)
         try:
             result = await HANDLERS[action.kind](parts, action)
         except NotAllowed as refused:

@@ -25,6 +25,7 @@ async def forget(parts: Parts, action: Action) -> ActionResult:
     count = await parts.store.erasure.erase(
         parts.person(action), action.key.adapter, action.author.id, action.key
     )
+    parts.erased()
     if not count:
         return parts.refusal(action, Say.NOTHING_TO_FORGET)
     return parts.success(action, Say.FORGOTTEN, count=count)
@@ -36,7 +37,9 @@ async def opt_out(parts: Parts, action: Action) -> ActionResult:
     await parts.people.add(person, parts.clock.now())
     await _let_go(parts, action, everywhere=True)
     count = await parts.store.erasure.erase(person, action.key.adapter, action.author.id)
-    return parts.success(action, Say.OPTED_OUT, count=count, **way_back(parts.language(action)))
+    parts.erased()
+    erased = parts.say(action, Say.ERASED, count=count) if count else ""
+    return parts.success(action, Say.OPTED_OUT, erased=erased, **way_back(parts.language(action)))
 
 
 async def opt_in(parts: Parts, action: Action) -> ActionResult:
@@ -54,6 +57,7 @@ def way_back(language: Language) -> dict[str, str]:
 
 async def _let_go(parts: Parts, action: Action, *, everywhere: bool) -> None:
     """End the person's turns that wait or are being answered: their words go away."""
+    await parts.store.catch_up()
     for turn in parts.lanes.drop_of(
         action.key.adapter, action.author.id, None if everywhere else action.key
     ):
@@ -61,7 +65,7 @@ async def _let_go(parts: Parts, action: Action, *, everywhere: bool) -> None:
         await parts.store.finish(turn, TurnState.EXPIRED, now, {"why": "forgotten"})
     for turn in await parts.answers.open_turns(action.key.adapter, action.author.id):
         if everywhere or turn.key == action.key:
-            parts.responder.stop(turn.key)
+            parts.responder.stop(turn.key, turn.id)
 
 
 async def export(parts: Parts, action: Action) -> ActionResult:

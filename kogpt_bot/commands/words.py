@@ -11,8 +11,8 @@ class Say(enum.Enum):
     """Each sentence: Korean, English. What stands in braces is filled in."""
 
     SLOWLY = (
-        "너무 빨라요. {seconds}초쯤 뒤에 다시 해 주세요.",
-        "That is too fast. Please try again in about {seconds} s.",
+        "너무 빨라요. 잠시 후 다시 해 주세요.",
+        "That is too fast. Please try again in a moment.",
     )
     FAILED = (
         "지금은 할 수 없어요. 잠시 후 다시 해 주세요.",
@@ -38,7 +38,6 @@ class Say(enum.Enum):
     STOPPED = ("답을 멈췄어요.", "The answer was stopped.")
     NOTHING_TO_STOP = ("지금은 쓰고 있는 답이 없어요.", "No answer is being written.")
     REGENERATING = ("답을 다시 쓸게요.", "Writing the answer anew.")
-    NOTHING_TO_REGENERATE = ("다시 쓸 답이 없어요.", "There is no answer to write anew.")
     CLEARED = ("대화를 지웠어요.", "The conversation was cleared.")
     ANSWERING = ("이 메시지에 답할게요.", "Answering this message.")
     UNKNOWN_MESSAGE = (
@@ -58,6 +57,7 @@ class Say(enum.Enum):
         "그 답은 더 이상 기억하고 있지 않아요.",
         "I do not remember that answer any more.",
     )
+    NO_ANSWER_YET = ("아직 답한 것이 없어요.", "Nothing was answered yet.")
     DELETED = ("답을 지웠어요.", "The answer was deleted.")
     DELETED_FROM_MEMORY = (
         "기억에서 지웠어요. 화면의 글은 이 플랫폼에서 제가 지울 수 없어요.",
@@ -141,11 +141,11 @@ class Say(enum.Enum):
         "Nothing that you said here is stored.",
     )
     OPTED_OUT = (
-        "하신 말씀 {count}개를 모두 지웠어요. 앞으로 하시는 말씀은 저장하지도, 읽지도 않을게요. "
+        "{erased}앞으로 하시는 말씀은 저장하지도, 읽지도 않을게요. "
         "다시 대화하고 싶으면 {opt_in_object} 해 주세요.",
-        "Erased: {count} messages of yours. From now on nothing you say is stored or read. "
-        "To talk again, use {opt_in}.",
+        "{erased}From now on nothing you say is stored or read. To talk again, use {opt_in}.",
     )
+    ERASED = ("하신 말씀 {count}개를 모두 지웠어요. ", "Erased: {count} messages of yours. ")
     OPTED_IN = (
         "다시 만나서 반가워요! 이제부터 대화를 기억할게요.",
         "Welcome back! From now on I remember our conversation.",

@@ -8,6 +8,7 @@ from kogpt_bot.config.settings import (
     Limits,
     LoggingSettings,
     ModerationSettings,
+    PrivacySettings,
     Settings,
     StoreSettings,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Limits",
     "LoggingSettings",
     "ModerationSettings",
+    "PrivacySettings",
     "Settings",
     "StoreSettings",
     "check",

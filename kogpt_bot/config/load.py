@@ -23,6 +23,7 @@ from kogpt_bot.config.settings import (
     Limits,
     LoggingSettings,
     ModerationSettings,
+    PrivacySettings,
     Settings,
     StoreSettings,
 )
@@ -38,7 +39,8 @@ __all__ = ["check", "data_dir", "initial_text", "load", "plugins", "resolve_laye
 
 SECTIONS = (
     "language", "data_dir", "defaults", "overrides", "personas",
-    "generation", "adapters", "owners", "store", "moderation", "console", "logging", "limits",
+    "generation", "adapters", "owners", "store", "moderation", "privacy", "console", "logging",
+    "limits",
 )  # fmt: skip
 WITHOUT_FILE = "(no file)"  # stands for the file's name where a plug-in is at fault
 _ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
@@ -150,6 +152,7 @@ class _Reading:
             store=self._store(),
             moderation=self._moderation(known_adapters),
             console=self._console(),
+            privacy=self._plain("privacy", PrivacySettings),
             logging=self._plain("logging", LoggingSettings),
             limits=self._plain("limits", Limits),
         )

@@ -73,6 +73,15 @@ class ConsoleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacySettings:
+    """How long what people said is kept."""
+
+    history_days: Annotated[int, Interval(ge=1, le=3650)] = 30
+    reports_days: Annotated[int, Interval(ge=1, le=3650)] = 30
+    audit_days: Annotated[int, Interval(ge=1, le=3650)] = 365
+
+
+@dataclass(frozen=True, slots=True)
 class LoggingSettings:
     """What is logged, and in which shape."""
 
@@ -113,5 +122,6 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     moderation: ModerationSettings = field(default_factory=ModerationSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     limits: Limits = field(default_factory=Limits)

@@ -104,6 +104,8 @@ class MessageInbox:
             if screened.ignored:
                 await self._store.record(screened.message, self._clock.now(), None)
                 return False
+            if self._people.has(message.key.adapter, message.author.id):
+                return False  # they have opted out meanwhile
             recorded = await self._record(message, settings)
         if recorded is None:  # a second delivery: the first one is being answered
             return False

@@ -30,7 +30,7 @@ LOOK_S = 2.0
 LIVE = frozenset(
     {
         "language", "defaults", "overrides", "personas", "generation", "adapters", "owners",
-        "logging", "limits",
+        "privacy", "logging", "limits",
     }
 )  # fmt: skip
 NEEDS_RESTART = frozenset(

@@ -120,6 +120,24 @@ async def _erase_mentions(
         for start in range(0, len(ids), 500):
             chosen = messages.c.id.in_(ids[start : start + 500])
             await connection.execute(update(messages).where(chosen).values(text="", parts=None))
+        await _erase_reports_that_name(connection, places, some)
+
+
+async def _erase_reports_that_name(
+    connection: AsyncConnection, places: Sequence[int], names: Sequence[str]
+) -> None:
+    texts = (reports.c.question, reports.c.answer, reports.c.reason)
+    here = select(channels.c.key).where(channels.c.id.in_(places))
+    query = select(reports.c.id, *texts).where(
+        reports.c.channel.in_(here),
+        or_(*(text.contains(name, autoescape=True) for name in names for text in texts)),
+    )
+    ids = [
+        row.id
+        for row in (await connection.execute(query)).all()
+        if any(_speaks_of("\n".join(row[1:]), name) for name in names)
+    ]
+    await connection.execute(delete(reports).where(reports.c.id.in_(ids)))
 
 
 def _speaks_of(text: str, name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
@@ -76,6 +77,12 @@ class PeopleTable:
                 insert(feedback).values(reply_id=reply_id, person=person, verdict=verdict, at=at)
             )
         return before or ""
+
+    async def reports(self) -> list[dict[str, Any]]:
+        """Return every report as plain JSON, oldest first."""
+        async with self._read() as connection:
+            rows = (await connection.execute(select(reports).order_by(reports.c.id))).all()
+        return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]
 
     async def report(self, report: Report) -> int:
         """Keep a report; returns its number."""

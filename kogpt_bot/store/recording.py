@@ -76,6 +76,11 @@ class RecordingRoom(Room):
             self._recorder = asyncio.create_task(self._record_groups(), name="record messages")
         return await entry.done
 
+    async def catch_up(self) -> None:
+        """Return once everything that waits now is recorded, or has failed."""
+        if self._entries:
+            await asyncio.wait([entry.done for entry in self._entries])
+
     async def stop_recording(self) -> None:
         """Record what waits, and take nothing more."""
         self._recording_ended = True

@@ -16,6 +16,7 @@ from kogpt_bot.store.outbox import OutboxRoom
 from kogpt_bot.store.people import PeopleTable
 from kogpt_bot.store.profanity import ProfanityTable
 from kogpt_bot.store.recording import RecordingRoom
+from kogpt_bot.store.retention import Retention
 from kogpt_bot.store.rows import ChannelIds
 from kogpt_bot.store.settings import SettingsTable
 from kogpt_bot.store.turns import TurnRoom
@@ -37,6 +38,7 @@ class Store(MessageRoom, TurnRoom, OutboxRoom, LaneRoom, RecordingRoom):
         self.people = PeopleTable(self._read, self._write)
         self.erasure = Erasure(self._read, self._write)
         self.export = Export(self._read)
+        self.retention = Retention(self._write)
 
     @classmethod
     async def open(cls, url: str, *, heals: bool = False) -> Store:

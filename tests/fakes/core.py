@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 from kogpt_bot.clock import SystemClock
 from kogpt_bot.commands import Desk, Parts
-from kogpt_bot.commands.limiter import RateLimiter
 from kogpt_bot.commands.rights import Rights
 from kogpt_bot.config import Limits
 from kogpt_bot.conversation.manager import ConversationManager, Piece, ServingModel
@@ -32,7 +31,7 @@ from tests.fakes.tokenizer import make_tokenizer
 CODEC = ModelTokens(make_tokenizer().to_str().encode())
 ROOM = ChannelKey("fake", "room")
 PERSON = Author("u1", "민수")
-AT_ONCE = {"burst_window_s": 0, "messages_per_minute": 1000}
+AT_ONCE = {"burst_window_s": 0, "messages_per_minute": 1000, "actions_per_minute": 1000}
 
 
 class ScriptedModel:
@@ -114,7 +113,7 @@ class Core:
             clock=clock,
             hits=hits,
         )
-        desk = Desk(self.parts, RateLimiter(clock, burst=1000, per_minute=1000))
+        desk = Desk(self.parts, per_minute=limits.actions_per_minute)
         screen = IncomingScreen(detectors, found, clock)
         self.inbox = MessageInbox(
             store, self.lanes, self.responder.stop, desk.act, self.people, book, limits, clock, lambda: 0.5,

@@ -1,13 +1,16 @@
 """The table of commands, and what holds for all of them."""
 
+from contextlib import asynccontextmanager
+
 import pytest
+import structlog
 
 from kogpt_bot.commands.desk import HANDLERS
-from kogpt_bot.commands.limiter import MAX_PEOPLE, RateLimiter
 from kogpt_bot.commands.words import Say
+from kogpt_bot.config import Limits
 from kogpt_bot.conversation.settings import Language
-from kogpt_bot.messages import ActionKind
-from tests.fakes.clock import FakeClock
+from kogpt_bot.errors import StoreError
+from kogpt_bot.messages import ActionKind, Author, ChannelKey
 from tests.fakes.core import running
 
 
@@ -41,19 +44,40 @@ def test_every_sentence_has_the_same_fields_in_both_languages(say):
     assert Language.KO is not Language.EN
 
 
-def test_a_person_who_asks_too_often_waits_and_others_do_not():
-    clock = FakeClock()
-    limiter = RateLimiter(clock, burst=3, per_minute=30)
-    assert [limiter.wait_s("a") for _ in range(3)] == [0, 0, 0]
-    assert limiter.wait_s("a") == pytest.approx(2)
-    assert limiter.wait_s("b") == 0
-    clock.time += 2
-    assert limiter.wait_s("a") == 0
-    assert limiter.wait_s("a") > 0
+async def test_a_person_who_asks_too_often_is_told_and_others_are_not(store):
+    async with running(store, limits=Limits(actions_per_minute=3)) as core:
+        results = [await core.act(ActionKind.HELP) for _ in range(4)]
+        assert [result.done for result in results] == [True, True, True, False]
+        assert results[-1].text == "너무 빨라요. 잠시 후 다시 해 주세요."
+        assert (await core.act(ActionKind.HELP, author=Author("u2", "지은"))).done
 
 
-def test_people_in_memory_are_bounded():
-    limiter = RateLimiter(FakeClock(), burst=1, per_minute=1)
-    for number in range(MAX_PEOPLE + 10):
-        limiter.wait_s(str(number))
-    assert len(limiter._buckets) == MAX_PEOPLE
+async def test_a_failing_store_is_said_and_not_raised(store):
+    async with running(store) as core:
+        await core.adapter.say("안녕")
+        await core.settle(replied=1)
+        await store.close()
+
+        @asynccontextmanager
+        async def broken():
+            raise StoreError("the disk is full")
+            yield
+
+        store.people._write = broken
+        result = await core.act(ActionKind.GOOD)
+        assert (result.done, result.text) == (False, "지금은 할 수 없어요. 잠시 후 다시 해 주세요.")
+
+
+async def test_refused_attempts_are_logged_without_who_it_was(store):
+    key = ChannelKey("fake", "1234567890123", guild="9876543210987")
+    author = Author("5550001112223334", "지은이에요")
+    with structlog.testing.capture_logs() as logs:
+        async with running(store) as core:
+            await core.act(
+                ActionKind.SET, key=key, author=author, direct=False, name="stream", value="off"
+            )
+    (entry,) = [each for each in logs if each["event"] == "action_not_allowed"]
+    assert entry["why"] == "MANAGERS_ONLY"
+    said = repr(logs)
+    for secret in (author.id, author.name, key.channel, key.guild):
+        assert secret not in said
