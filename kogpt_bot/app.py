@@ -156,6 +156,7 @@ async def run(
         parts.run("announcer", announcer.run())
         parts.run("moderation", core.moderation.run())
         parts.run("sweeper", core.sweeper.run())
+        parts.run("follower", core.desk.follow())
         await keeper.start()
         host.start(CountedInbox(core.inbox, metrics))
 

@@ -11,6 +11,7 @@ import structlog
 from kogpt_bot.adapter import Adapter
 from kogpt_bot.clock import Clock
 from kogpt_bot.commands import answers, channel, hits, privacy, settings
+from kogpt_bot.commands.follow import follow
 from kogpt_bot.commands.rights import NotAllowed, Rights
 from kogpt_bot.commands.words import Say
 from kogpt_bot.conversation.settings import Language
@@ -106,6 +107,10 @@ class Desk:
         """Take over changed owners and a changed limit."""
         self._parts.rights.replace(owners)
         self._rate.per_minute = per_minute
+
+    async def follow(self) -> None:
+        """Take over what other daemons of the database change, until cancelled."""
+        await follow(self._parts)
 
     async def act(self, action: Action) -> ActionResult:
         """Carry out an action, or say why not; raises nothing that a person could cause."""

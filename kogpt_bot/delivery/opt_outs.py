@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 from kogpt_bot.pseudonym import Pseudonyms
@@ -15,10 +16,12 @@ class OptOuts:
         self._store = store
         self._pseudonyms = pseudonyms
         self._people: set[str] = set()
+        self._changing = asyncio.Lock()
 
     async def load(self) -> None:
         """Read them anew."""
-        self._people = await self._store.people.opted_out()
+        async with self._changing:
+            self._people = await self._store.people.opted_out()
 
     def __contains__(self, person: str) -> bool:
         """Whether somebody, as a keyed hash, opted out."""
@@ -34,11 +37,13 @@ class OptOuts:
 
     async def add(self, person: str, at: datetime) -> bool:
         """Opt somebody out; returns whether that is news."""
-        self._people.add(person)  # first: a message that comes in now is not stored any more
-        return await self._store.people.opt_out(person, at)
+        async with self._changing:
+            self._people.add(person)  # first: a message that comes in now is not stored any more
+            return await self._store.people.opt_out(person, at)
 
     async def remove(self, person: str) -> bool:
         """Opt somebody in again; returns whether they were out."""
-        was_out = await self._store.people.opt_in(person)
-        self._people.discard(person)
-        return was_out
+        async with self._changing:
+            was_out = await self._store.people.opt_in(person)
+            self._people.discard(person)
+            return was_out

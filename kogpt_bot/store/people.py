@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from kogpt_bot.store.settings import Transaction
 from kogpt_bot.store.tables import feedback, opt_outs, reports
@@ -38,6 +38,13 @@ class PeopleTable:
         """Return everybody who wants nothing to be remembered."""
         async with self._read() as connection:
             return set((await connection.execute(select(opt_outs.c.person))).scalars())
+
+    async def mark(self) -> tuple[int, datetime | None]:
+        """Return what is different after each opt-out and opt-in."""
+        query = select(func.count(), func.max(opt_outs.c.at)).select_from(opt_outs)
+        async with self._read() as connection:
+            count, newest = (await connection.execute(query)).one()
+            return int(count), newest
 
     async def opt_out(self, person: str, at: datetime) -> bool:
         """Remember that nothing shall be remembered; returns whether that is news."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kogpt_bot.store.tables import settings, settings_audit
@@ -29,6 +29,12 @@ class SettingsTable:
             for row in (await connection.execute(select(settings))).all():
                 found.setdefault(row.scope, {})[row.key] = row.value
         return found
+
+    async def mark(self) -> int:
+        """Return what is different after each change."""
+        async with self._read() as connection:
+            newest = await connection.execute(select(func.max(settings_audit.c.id)))
+            return int(newest.scalar_one() or 0)
 
     async def set(self, scope: str, key: str, value: JsonValue, *, by: str, at: datetime) -> None:
         """Set one value; `by` names who did it."""
