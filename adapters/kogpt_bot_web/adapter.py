@@ -131,6 +131,8 @@ class WebAdapter:
     async def open_room(self, name: str) -> Room:
         """Return a room, read from the history where it is not in memory."""
         if room := self._rooms.get(name):
+            if room.quiet:
+                await self.reread([room])
             return room
         return self._rooms.add(Room(name, await self._past(name)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 MAX_ROOMS = 1000  # in memory; a room without watchers is dropped first and read again from history
 MAX_SHOWN = 200  # messages of one room
 MAX_WATCHERS = 500  # open pages in all
+QUIET_S = 60.0  # longer than between an answer being shown and being recorded
 MAX_UNREAD = 256  # events that a page may be behind; then it starts again from a snapshot
 
 Event = dict[str, Any]  # as JSON goes to the page
@@ -79,6 +81,15 @@ class Room:
         self.name = name
         self.watchers: set[Watcher] = set()
         self._messages: OrderedDict[str, Message] = OrderedDict((m.id, m) for m in past)
+        self._changed_at = time.monotonic()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody watches and nothing has happened for a while.
+
+        What it shows may have been erased elsewhere: whoever opens it reads the history again.
+        """
+        return not self.watchers and time.monotonic() - self._changed_at > QUIET_S
 
     def snapshot(self) -> Event:
         """Return everything that is shown now."""
@@ -90,6 +101,7 @@ class Room:
 
     def put(self, message: Message) -> None:
         """Show a message, or its new text."""
+        self._changed_at = time.monotonic()
         self._messages[message.id] = message
         while len(self._messages) > MAX_SHOWN:
             self._messages.popitem(last=False)

@@ -48,18 +48,25 @@ async def status(parts: Parts, action: Action) -> ActionResult:
         if seconds is None
         else parts.say(action, Say.SPEED, seconds=f"{seconds:.1f}")
     )
-    waiting = parts.lanes.waiting_in(action.key)
-    writing = await parts.answers.open_turn(action.key) is not None
-    here = Say.HERE_WAITING if waiting else Say.HERE_WRITING if writing else Say.HERE_IDLE
     return parts.success(
         action,
         Say.STATUS,
         model=model,
-        here=parts.say(action, here, waiting=waiting),
+        here=await _here(parts, action),
         answering=parts.responder.answering,
         waiting=parts.lanes.waiting,
         speed=speed,
     )
+
+
+async def _here(parts: Parts, action: Action) -> str:
+    waiting = parts.lanes.waiting_in(action.key)
+    if place := parts.lanes.place_of(action.key, action.author.id):
+        return parts.say(action, Say.HERE_PLACE, waiting=waiting, place=place)
+    if waiting:
+        return parts.say(action, Say.HERE_WAITING, waiting=waiting)
+    writing = await parts.answers.open_turn(action.key) is not None
+    return parts.say(action, Say.HERE_WRITING if writing else Say.HERE_IDLE)
 
 
 async def help_(parts: Parts, action: Action) -> ActionResult:

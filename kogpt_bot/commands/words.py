@@ -130,6 +130,10 @@ class Say(enum.Enum):
         "지금 답을 쓰고 있고, {waiting}개가 차례를 기다려요",
         "an answer is being written, {waiting} wait for their turn",
     )
+    HERE_PLACE = (
+        "지금 답을 쓰고 있고, 기다리는 {waiting}개 가운데 {place}번째가 내 차례예요",
+        "an answer is being written, and of {waiting} that wait yours is number {place}",
+    )
     SPEED = ("최근 답은 평균 {seconds}초 걸렸어요", "recent answers took {seconds} s on average")
     SPEED_UNKNOWN = ("아직 답한 적이 없어요", "nothing was answered yet")
     FORGOTTEN = (

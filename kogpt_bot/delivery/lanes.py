@@ -150,6 +150,13 @@ class Lanes:
         lane.waiting = deque(job for job in lane.waiting if job.turn.id != turn_id)
         return len(lane.waiting) < before
 
+    def place_of(self, key: ChannelKey, author_id: str) -> int:
+        """Return the place of a person's next turn among those that wait; 0 for none."""
+        lane = self._lanes.get(key)
+        waiting = lane.waiting if lane else ()
+        places = (n for n, job in enumerate(waiting, 1) if job.turn.message.author.id == author_id)
+        return next(places, 0)
+
     def waiting_in(self, key: ChannelKey) -> int:
         """How many turns wait in one channel's lane."""
         lane = self._lanes.get(key)

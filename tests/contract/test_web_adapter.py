@@ -190,6 +190,16 @@ async def test_what_was_erased_goes_from_open_pages(served, harness):
         assert [m["text"] for m in await harness.snapshot()] == ["남은 말"]
 
 
+async def test_a_quiet_room_is_read_again(served, harness, monkeypatch):
+    _, inbox = served
+    await harness.say("여기서는 지운 말")
+    assert [m["text"] for m in await harness.snapshot()] == ["여기서는 지운 말"]
+    inbox.past = []  # erased elsewhere
+    assert len(await harness.snapshot()) == 1
+    monkeypatch.setattr("kogpt_bot_web.rooms.QUIET_S", -1.0)
+    assert await harness.snapshot() == []
+
+
 async def test_a_page_sees_the_answer_grow(served, harness):
     client, _ = served
     await harness.say("안녕")

@@ -209,7 +209,7 @@ async def test_status_says_model_queue_and_speed(store):
         await answered(core)
         core.model.hold = asyncio.Event()
         await core.adapter.say("하나")
-        await core.adapter.say("둘")
+        await core.adapter.say("둘", author=OTHER)
         async with asyncio.timeout(5):
             while await core.parts.answers.open_turn(ROOM) is None:
                 await asyncio.sleep(0.005)
@@ -217,6 +217,8 @@ async def test_status_says_model_queue_and_speed(store):
         assert "모델: scripted" in text
         assert "지금 답을 쓰고 있고, 1개가 차례를 기다려요" in text
         assert "최근 답은 평균 " in text
+        text = (await core.act(ActionKind.STATUS, author=OTHER)).text
+        assert "기다리는 1개 가운데 1번째가 내 차례예요" in text
         core.model.hold.set()
         await core.settle(replied=3)
 
