@@ -19,6 +19,7 @@ NOW = datetime.now(UTC)
 
 # What becomes of each table's rows; docs/privacy.md says the same to people.
 TABLES = {
+    "processes": "nothing of people",
     "channels": "those of a private chat with the person go",
     "messages": "theirs are emptied, answers to them go, answers that name them are emptied",
     "turns": "closed, and how they ended is no longer said",
