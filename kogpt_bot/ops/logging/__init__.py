@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -37,6 +38,7 @@ def configure(
     *,
     hidden: Iterable[Secret] = (),
     file: LogFile | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Pipeline:
     """Send every log of the process to `output` (standard error by default), and to a file.
 
@@ -64,7 +66,8 @@ def configure(
     shown.setFormatter(_formatter(shared, redactor, console) if people else as_json)
     if file is not None:
         file.setFormatter(as_json)
-    pipeline = Pipeline([shown, *([file] if file is not None else [])], as_json, redactor)
+    handlers = [shown, *([file] if file is not None else [])]
+    pipeline = Pipeline(handlers, as_json, redactor, monotonic)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
