@@ -66,7 +66,7 @@ def configure(
     shown.setFormatter(_formatter(shared, redactor, console) if people else as_json)
     if file is not None:
         file.setFormatter(as_json)
-    handlers = [shown, *([file] if file is not None else [])]
+    handlers: list[logging.Handler] = [shown, *([file] if file is not None else [])]
     pipeline = Pipeline(handlers, as_json, redactor, monotonic)
     root = logging.getLogger()
     for old in root.handlers[:]:
