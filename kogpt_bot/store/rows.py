@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,29 +33,25 @@ class ChannelIds:
         self, connection: AsyncConnection, keys: Collection[ChannelKey], now: datetime
     ) -> dict[ChannelKey, int]:
         """Return the ids of channels; rows are made for new ones."""
-        wanted = [key for key in set(keys) if key not in self._known]
         found = {key: self._known[key] for key in keys if key in self._known}
+        wanted = {str(key): key for key in sorted(set(keys) - found.keys())}
         if not wanted:
             return found
-        query = select(channels.c.id, channels.c.key).where(channels.c.key.in_(map(str, wanted)))
-        known = {row.key: int(row.id) for row in (await connection.execute(query)).all()}
+        known = await _channels(connection, wanted)
         if len(self._known) + len(known) > KNOWN_CHANNELS:
             self._known.clear()
-        for key in sorted(wanted):
-            if str(key) in known:
-                found[key] = self._known[key] = known[str(key)]
-            else:  # not remembered yet: the transaction may still fail
-                found[key] = await _make_channel(connection, key, now)
-        return found
+        self._known |= {wanted[text]: id_ for text, id_ in known.items()}
+        # Those that are made now are not remembered yet: the transaction may still fail.
+        rows = [{"key": text, "created_at": now} for text in wanted if text not in known]
+        if rows:
+            await connection.execute(insert_new(connection, channels), rows)
+            known |= await _channels(connection, [row["key"] for row in rows])
+        return found | {wanted[text]: id_ for text, id_ in known.items()}
 
 
-async def _make_channel(connection: AsyncConnection, key: ChannelKey, now: datetime) -> int:
-    made = insert_new(connection, channels).values(key=str(key), created_at=now)
-    row = (await connection.execute(made.returning(channels.c.id))).first()
-    if row is None:  # another process was faster
-        query = select(channels.c.id).where(channels.c.key == str(key))
-        row = (await connection.execute(query)).one()
-    return int(row.id)
+async def _channels(connection: AsyncConnection, texts: Iterable[object]) -> dict[str, int]:
+    query = select(channels.c.id, channels.c.key).where(channels.c.key.in_(texts))
+    return {row.key: int(row.id) for row in (await connection.execute(query)).all()}
 
 
 def insert_new(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -164,6 +164,19 @@ async def test_the_messages_of_a_long_answer_that_are_missing_are_sent(store):
         assert answer.platform_ids == tuple(adapter.shown[ROOM])
 
 
+@pytest.mark.parametrize("capabilities", [WHOLE, PLAIN])
+async def test_without_a_key_a_crash_leaves_one_unknown_at_most(store, capabilities):
+    adapter = CrashingAdapter(capabilities)
+    adapter.hang_before = 2
+    async with Daemon(store, adapter) as daemon:
+        for number in range(6):
+            await adapter.say("안녕", channel=f"c{number}")
+        await asyncio.wait_for(adapter.hanging.wait(), 30)
+    assert adapter.sends == 2  # the others wait until it is known what came of the second
+    async with Daemon(store, adapter.restarted()) as daemon:
+        await daemon.core.settle(replied=5, unknown=1)
+
+
 async def test_a_key_that_the_platform_has_forgotten_is_not_used_again(store):
     adapter = CrashingAdapter(KEYED)
     adapter.hang_before = 1
