@@ -32,7 +32,6 @@ from kogpt_bot.conversation.setting_values import check_overrides
 from kogpt_bot.conversation.settings import SettingsLayers
 from kogpt_bot.delivery.announcer import Announcer
 from kogpt_bot.delivery.channels import ChannelBook
-from kogpt_bot.delivery.follow import Follower
 from kogpt_bot.delivery.inbox import MessageInbox
 from kogpt_bot.delivery.keeper import LaneKeeper
 from kogpt_bot.delivery.lanes import Lanes
@@ -150,7 +149,6 @@ async def run(
         keeper = LaneKeeper(store, core.lanes, host.adapters, clock, resumes=resume)
         if store.shared:
             parts.run("lanes", keeper.run())
-            parts.run("follow", Follower(store, core.book, core.people, clock).run())
         drain = partial(_drain, core, signals.hurry)
         parts.started("answers", drain, patience_s=ANSWERS_PATIENCE_S)
         parts.run("announcer", announcer.run())
@@ -197,7 +195,6 @@ class _Core:
     moderation: Moderation
     sweeper: Sweeper
     store: Store
-    people: OptOuts
     drain_limit_s: float
 
     async def layers(self, settings: Settings) -> SettingsLayers:
@@ -283,9 +280,7 @@ async def _core(
         incoming,
         announcer.announce,
     )
-    core = _Core(
-        book, inbox, lanes, responder, desk, moderation, sweeper, store, people, limits.drain_s
-    )
+    core = _Core(book, inbox, lanes, responder, desk, moderation, sweeper, store, limits.drain_s)
     book.replace(await core.layers(settings), settings.personas)
     return core
 
