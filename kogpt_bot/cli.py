@@ -17,7 +17,7 @@ from kogpt_bot.errors import ConfigurationError, KogptBotError, ModelError
 from kogpt_bot.evaluation import command as evaluation
 from kogpt_bot.moderation.cli import profanity_app
 from kogpt_bot.ops.data import data_app
-from kogpt_bot.store.cli import db_app
+from kogpt_bot.ops.db import db_app
 
 if TYPE_CHECKING:
     from kogpt_bot.app import Running

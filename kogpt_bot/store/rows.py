@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, Table, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kogpt_bot.messages import Author, ChannelKey
 from kogpt_bot.store.database import Database
 from kogpt_bot.store.tables import channels, messages, turns
 from kogpt_bot.store.values import StoredMessage, Turn, TurnState
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 OPEN_STATES = [state for state in TurnState if not state.ended]
 KNOWN_CHANNELS = 10_000  # bounded; looking one up again is cheap
@@ -58,6 +61,8 @@ def insert_new(connection: AsyncConnection, table: Table) -> sqlite.Insert | pos
     """Return an insert that leaves out rows that are there already."""
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql  # a large package, of use to few
+
     return postgresql.insert(table).on_conflict_do_nothing()
 
 

@@ -1,4 +1,4 @@
-"""`kogpt-bot db ...`: looking after the database; each command is a call of `maintenance`."""
+"""`kogpt-bot db ...`: looking after the database; each command is a call of `store.maintenance`."""
 
 from __future__ import annotations
 
