@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+ROOMY = 4  # a free run of so many times what is wanted is cut in its middle: both sides can grow
+
 
 class Extents:
     """The free ones among `count` numbers, as disjoint runs; neighbours merge when given back."""
@@ -14,8 +16,9 @@ class Extents:
     def take(self, count: int, after: int | None = None) -> list[int]:
         """Return `count` numbers in as few runs as is easy, `after` + 1 first where it is free.
 
-        The smallest run that holds all of them is used, else the longest ones. ValueError when
-        there are not so many.
+        What is taken will want to grow (`after`), so it comes from the middle of the longest run
+        while there is plenty; then from the smallest run that holds all, else from the longest
+        ones. ValueError when there are not so many.
         """
         if count > self.free:
             raise ValueError(f"{count} wanted, {self.free} free")
@@ -24,9 +27,13 @@ class Extents:
             taken += self._cut(after + 1, count)
         while len(taken) < count:
             wanted = count - len(taken)
-            fitting = [(n, b) for b, n in self._length.items() if n >= wanted]
-            _, begin = min(fitting) if fitting else max((n, -b) for b, n in self._length.items())
-            taken += self._cut(abs(begin), wanted)
+            length, begin = max((n, b) for b, n in self._length.items())
+            if length >= ROOMY * wanted:
+                taken += self._cut(begin, wanted, length // 2)
+                continue
+            if fitting := [(n, b) for b, n in self._length.items() if n >= wanted]:
+                _, begin = min(fitting)
+            taken += self._cut(begin, wanted)
         return taken
 
     def give(self, numbers: list[int]) -> None:
@@ -46,15 +53,17 @@ class Extents:
         """Return what is free as (begin, length)."""
         return sorted(self._length.items())
 
-    def _cut(self, begin: int, count: int) -> list[int]:
-        length = self._length.pop(begin)
-        del self._begin[begin + length]
-        count = min(count, length)
-        if count < length:
-            self._length[begin + count] = length - count
-            self._begin[begin + length] = begin + count
-        self.free -= count
-        return list(range(begin, begin + count))
+    def _cut(self, begin: int, count: int, offset: int = 0) -> list[int]:
+        """Take up to `count` numbers out of the run that begins at `begin`."""
+        end = begin + self._length.pop(begin)
+        del self._begin[end]
+        low = begin + offset
+        high = min(low + count, end)
+        for first, last in ((begin, low), (high, end)):
+            if first < last:
+                self._length[first], self._begin[last] = last - first, first
+        self.free -= high - low
+        return list(range(low, high))
 
 
 def runs(numbers: list[int]) -> list[tuple[int, int]]:

@@ -49,6 +49,18 @@ def test_a_history_that_grows_stays_one_path_and_one_run():
     assert cache.idle == (len(history) - 20) // BLOCK + 1
 
 
+def test_channels_that_grow_in_turn_stay_one_run_each():
+    cache = KVCache(400)
+    histories = [tokens(30, 10_000 * n) for n in range(4)]
+    for turn in range(6):
+        leases = [cache.admit(cache.match(h), len(h) + 40) for h in histories]
+        assert [len(runs(lease.table)) for lease in leases] == [1] * 4
+        for lease, history in zip(leases, histories, strict=True):
+            history.extend(tokens(20, 1000 * turn))
+            cache.release(lease, history, keep=True)
+            history.extend(tokens(20, 5000 + turn))
+
+
 def test_two_channels_hold_the_blocks_of_their_persona_together():
     cache = KVCache(40)
     persona = tokens(64)
