@@ -17,7 +17,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kogpt_bot.generation.kv_blocks import BLOCK
 
-MIN_SHARED = 2  # blocks: less is read faster row by row
+MIN_SHARED = 2  # blocks, and
+SHARED_PART = 4  # a quarter of what a row sees: less is read faster row by row
 
 Run = tuple[int, int]  # begin and length in the store, in tokens
 
@@ -92,7 +93,8 @@ def plan(segments: Sequence[Segment], dtype: torch.dtype, device: torch.device) 
         while at + len(group) < len(segments):
             other = segments[at + len(group)]
             common = _common_blocks(first, other, shared)
-            if first.length != 1 or other.length != 1 or common < MIN_SHARED:
+            least = max(MIN_SHARED, max(first.end, other.end) // BLOCK // SHARED_PART)
+            if first.length != 1 or other.length != 1 or common < least:
                 break
             group.append(other)
             shared = common
