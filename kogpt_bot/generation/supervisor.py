@@ -271,7 +271,8 @@ class GenerationSupervisor:
 
     async def _set(self, state: State, detail: str = "", progress: float = 0.0) -> None:
         tenths = int(progress * 10)
-        if detail and (detail, tenths) != (self.status.detail, int(self.status.progress * 10)):
+        loading = state is State.STARTING and detail
+        if loading and (detail, tenths) != (self.status.detail, int(self.status.progress * 10)):
             log.info("generation_loading", what=detail, percent=tenths * 10)
         if state is not self.status.state:
             self._alive_at = self._clock.monotonic()

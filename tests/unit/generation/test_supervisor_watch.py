@@ -246,6 +246,7 @@ async def test_a_start_without_memory_is_a_failed_start():
     supervisor = Starved([FakeProcess()])
     with structlog.testing.capture_logs() as logs:
         await asyncio.wait_for(supervisor.run(), 10)
+    assert not [each for each in logs if each["event"] == "generation_loading"]  # it does not
     reasons = [each["reason"] for each in logs if each["event"] == "generation_restarts"]
     assert reasons == ["cannot be started: Cannot allocate memory"] * 2
     assert supervisor.restarts == 2
