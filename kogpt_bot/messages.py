@@ -162,6 +162,7 @@ class Action:
     level: ScopeLevel = ScopeLevel.CHANNEL
     manager: bool = False
     direct: bool = False  # as in `Incoming`
+    language: str = ""  # ko or en, where the person chose one: of the result, which they alone see
 
 
 @dataclass(frozen=True, slots=True)

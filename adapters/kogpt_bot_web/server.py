@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.applications import Starlette
@@ -91,6 +91,7 @@ class PostedAction(_Body):
     name: Annotated[str, StringConstraints(max_length=64)] = ""
     value: Annotated[str, StringConstraints(max_length=4000)] = ""
     direct: bool = True
+    language: Literal["", "ko", "en"] = ""
 
 
 def make_app(adapter: WebAdapter, settings: WebSettings) -> ASGIApp:
@@ -212,6 +213,7 @@ class _Api:
                 value=posted.value,
                 manager=True,  # there are no accounts: who can open the page may change its rooms
                 direct=posted.direct,
+                language=posted.language,
             )
         )
         if result.done and posted.kind in ERASING:

@@ -72,7 +72,7 @@ async def _here(parts: Parts, action: Action) -> str:
 async def help_(parts: Parts, action: Action) -> ActionResult:
     """Say what can be done here, to this person."""
     effective = parts.book.effective(action.key).settings
-    language = effective.language
+    language = parts.language(action)
     name = parts.book.persona(effective.persona).name
     lines = [_greeting(name, language, direct=action.direct)]
     kinds = [*HELPFUL, *(FOR_MANAGERS if parts.rights.manages(action) else ())]

@@ -52,11 +52,13 @@ class Parts:
         return self.pseudonyms.person(action.key.adapter, action.author.id)
 
     def language(self, action: Action) -> Language:
-        """Return the channel's language."""
+        """Return the language of a result: the person's own, or else the channel's."""
+        if action.language in {language.value for language in Language}:
+            return Language(action.language)
         return self.book.effective(action.key).settings.language
 
     def say(self, action: Action, what: Say, **fields: object) -> str:
-        """Return a sentence in the channel's language."""
+        """Return a sentence in the language of the result."""
         return what.text(self.language(action), **fields)
 
     def success(self, action: Action, what: Say, **fields: object) -> ActionResult:

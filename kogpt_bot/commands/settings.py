@@ -27,7 +27,7 @@ _LEVELS = {
 async def show(parts: Parts, action: Action) -> ActionResult:
     """List what applies in the channel, each value with its source."""
     effective = parts.book.effective(action.key)
-    values, language = flatten(effective.settings), effective.settings.language
+    values, language = flatten(effective.settings), parts.language(action)
     views = tuple(
         SettingView(
             name=key,

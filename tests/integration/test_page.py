@@ -221,8 +221,11 @@ async def test_a_phone(page):
     assert not await page.locator("#side").is_visible()
     await page.click("#menu")
     assert await page.locator("#side").is_visible()
+    await page.select_option("#language", "en")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
     await page.click("#menu")
     await page.click("#settings")
+    await page.locator("#panel .told", has_text="Everything is as built in.").wait_for()
     assert await page.evaluate("document.getElementById('panel').scrollWidth") <= 360
 
 

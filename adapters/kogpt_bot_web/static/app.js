@@ -302,7 +302,7 @@ async function say(text) {
 // Ask for something; what came of it is told where it went wrong, or where `tell` says so.
 async function act(kind, fields = {}, tell = false) {
   const direct = !state.called.includes(state.room);
-  const result = await post("actions", { kind, author: speaker(), direct, ...fields });
+  const result = await post("actions", { kind, author: speaker(), direct, language: state.language, ...fields });
   if (result && !result.done) notice(result.text);
   else if (result && tell) notice(result.text, false);
   return result;

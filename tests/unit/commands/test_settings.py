@@ -204,6 +204,15 @@ async def test_the_language_of_the_channel(store):
         }
 
 
+async def test_a_person_may_have_a_language_of_their_own(store):
+    async with running(store) as core:
+        result = await core.act(ActionKind.SETTINGS, language="en")
+        assert result.text == "What applies here. Everything is as built in."
+        assert result.settings[0].source == "built in"
+        assert (await core.act(ActionKind.HELP, language="en")).text.startswith("Hi, I am 코코!")
+        assert (await core.act(ActionKind.HELP, language="xx")).text.startswith("안녕하세요")
+
+
 @pytest.mark.parametrize("language", Language)
 def test_what_is_shown_can_be_typed(language):
     for key, value in flatten(ChannelSettings()).items():
