@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kogpt_bot.commands.privacy import way_back
 from kogpt_bot.commands.words import Say
 from kogpt_bot.conversation.trigger import PRIORITIES, Reason
+from kogpt_bot.errors import TurnGone
 from kogpt_bot.messages import Action, ActionResult
 from kogpt_bot.store import TurnPlan
 from kogpt_bot.store.answers import Answered
@@ -25,7 +26,7 @@ async def stop(parts: Parts, action: Action) -> ActionResult:
     turn = await parts.answers.open_turn(action.key)
     if turn is not None:
         parts.rights.demand_asker(action, turn.message.author.id)
-    if not parts.responder.stop(action.key):
+    if turn is None or not parts.responder.stop(action.key, turn.id):
         return parts.refusal(action, Say.NOTHING_TO_STOP)
     return parts.success(action, Say.STOPPED)
 
@@ -38,8 +39,12 @@ async def regenerate(parts: Parts, action: Action) -> ActionResult:
     parts.rights.demand_asker(action, found.turn.message.author.id)
     if not parts.lanes.has_room(action.key):
         return parts.refusal(action, Say.BUSY)
+    try:
+        turn = await parts.store.retract(found.turn, _PLAN, parts.clock.now())
+    except TurnGone:  # pressed twice
+        return parts.refusal(action, _missing(action))
     await parts.responder.remove(found.reply)
-    parts.lanes.put(await parts.store.retract(found.turn, _PLAN, parts.clock.now()))
+    parts.lanes.put(turn)
     return parts.success(action, Say.REGENERATING)
 
 
@@ -74,7 +79,10 @@ async def answer(parts: Parts, action: Action) -> ActionResult:
         return parts.refusal(action, Say.ALREADY_ANSWERED)
     if not parts.lanes.has_room(action.key):
         return parts.refusal(action, Say.BUSY)
-    parts.lanes.put(await parts.answers.owe(question, _PLAN, parts.clock.now()))
+    owed = await parts.answers.owe(question, _PLAN, parts.clock.now())
+    if owed is None:  # pressed twice
+        return parts.refusal(action, Say.BEING_ANSWERED)
+    parts.lanes.put(owed)
     return parts.success(action, Say.ANSWERING)
 
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Text, cast, delete, or_, select
 
 from kogpt_bot.messages import ChannelKey
-from kogpt_bot.store.rows import message_query, message_value, turn_query, turn_value
+from kogpt_bot.store.rows import (
+    OPEN_STATES,
+    message_query,
+    message_value,
+    turn_query,
+    turn_value,
+)
 from kogpt_bot.store.settings import Transaction
 from kogpt_bot.store.tables import channels, messages, turns
 from kogpt_bot.store.turns import insert_turn
@@ -94,7 +100,7 @@ class Answers:
             channels.c.key.startswith(f"{adapter}/", autoescape=True),
             messages.c.author_id == author_id,
             messages.c.by_this_bot.is_(False),
-            turns.c.state.in_([state for state in TurnState if not state.ended]),
+            turns.c.state.in_(OPEN_STATES),
         )
         async with self._read() as connection:
             return [turn_value(row) for row in (await connection.execute(query)).all()]
@@ -109,9 +115,15 @@ class Answers:
             row = (await connection.execute(query)).first()
         return None if row is None else turn_value(row)
 
-    async def owe(self, question: StoredMessage, plan: TurnPlan, now: datetime) -> Turn:
-        """Owe an answer to a message that was stored before."""
+    async def owe(self, question: StoredMessage, plan: TurnPlan, now: datetime) -> Turn | None:
+        """Owe an answer to a message that was stored before; None where it is owed or given."""
+        known = select(turns.c.id).where(
+            turns.c.message_id == question.id,
+            or_(turns.c.state.in_(OPEN_STATES), turns.c.reply_id.is_not(None)),
+        )
         async with self._write() as connection:
+            if (await connection.execute(known)).first() is not None:
+                return None
             query = select(messages.c.channel_id).where(messages.c.id == question.id)
             channel_id = (await connection.execute(query)).scalar_one()
             await self._store.own_channel(connection, channel_id)

@@ -12,6 +12,7 @@ from kogpt_bot.conversation.trigger import calls
 from kogpt_bot.messages import ChannelKey
 from kogpt_bot.store.profanity import erase_channel as erase_log_of
 from kogpt_bot.store.profanity import erase_person as erase_from_log
+from kogpt_bot.store.rows import OPEN_STATES
 from kogpt_bot.store.settings import Transaction
 from kogpt_bot.store.tables import (
     channels,
@@ -96,10 +97,9 @@ async def _erase_answers(connection: AsyncConnection, theirs: ColumnElement[bool
     await connection.execute(update(turns).where(turns.c.message_id.in_(own)).values(outcome=None))
     written = select(turns.c.id).where(turns.c.message_id.in_(own))
     await connection.execute(delete(outbox).where(outbox.c.turn_id.in_(written)))
-    open_states = [state for state in TurnState if not state.ended]
     await connection.execute(
         update(turns)
-        .where(turns.c.message_id.in_(own), turns.c.state.in_(open_states))
+        .where(turns.c.message_id.in_(own), turns.c.state.in_(OPEN_STATES))
         .values(state=TurnState.EXPIRED, outcome={"why": "forgotten"})
     )
 

@@ -115,13 +115,18 @@ class TurnRoom(Room):
             return turn, message_value(reply.one())
 
     async def retract(self, turn: Turn, plan: TurnPlan, now: datetime) -> Turn:
-        """Take the turn's answer back, out of the history too, and owe a new one."""
+        """Take the turn's answer back, out of the history too, and owe a new one.
+
+        Raises TurnGone when it was erased, or its answer was taken back before.
+        """
         async with self._write() as connection:
             known = select(turns.c.channel_id).where(turns.c.id == turn.id)
             channel_id = (await connection.execute(known)).scalar_one_or_none()
             if channel_id is None:
                 raise TurnGone(f"turn {turn.id} was erased")
-            await connection.execute(messages.delete().where(messages.c.id == turn.reply_id))
+            taken = messages.delete().where(messages.c.id == turn.reply_id)
+            if not (await connection.execute(taken)).rowcount:
+                raise TurnGone(f"the answer of turn {turn.id} was taken back before")
             await self.own_channel(connection, channel_id)
             return await insert_turn(connection, channel_id, turn.message, plan, now)
 

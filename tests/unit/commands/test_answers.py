@@ -142,6 +142,21 @@ async def test_a_message_that_is_being_answered_is_not_answered_twice(store):
         await core.settle(replied=1)
 
 
+async def test_a_button_that_is_pressed_twice_acts_once(store):
+    async with running(store) as core:
+        id_ = await answered(core)
+        presses = (core.act(ActionKind.REGENERATE, message_id=id_) for _ in range(3))
+        results = await asyncio.gather(*presses)
+        assert sorted(result.done for result in results) == [False, False, True]
+        await core.settle(replied=2)
+        asked = await core.adapter.say("떡볶이 맛있다", direct=False)
+        presses = (core.act(ActionKind.ANSWER, message_id=asked) for _ in range(3))
+        results = await asyncio.gather(*presses)
+        assert sorted(result.done for result in results) == [False, False, True]
+        await core.settle(replied=3)
+        assert len(core.model.asks) == 3
+
+
 async def feedback(store, core):
     export = await store.export.of(core.pseudonyms.person("fake", PERSON.id), "fake", PERSON.id)
     return [(each["answer"], each["verdict"]) for each in export["feedback"]]
