@@ -3,10 +3,22 @@
 import asyncio
 import json
 
+import pytest
+
 from kogpt_bot.messages import ActionKind, Author, ChannelKey
+from kogpt_bot.store import Store
 from tests.fakes.core import PERSON, ROOM, running
 
 OTHER = Author("u2", "지은")
+
+
+@pytest.fixture
+async def store(database_url):
+    store = await Store.open(database_url)
+    yield store
+    await store.close()
+
+
 ELSEWHERE = ChannelKey("fake", "elsewhere")
 
 

@@ -36,6 +36,9 @@ TABLES = {
 }
 
 
+TABLES_OF = metadata.sorted_tables
+
+
 @pytest.fixture
 async def path(tmp_path):
     return tmp_path / "db.sqlite3"
@@ -108,6 +111,28 @@ async def test_erased_everywhere_leaves_no_byte(store, path):
         assert [m.text for m in room] == ["누가 뭐래?"]
         changes = await store.settings.changes("fake/-/room")
         assert [(change.key, change.changed_by) for change in changes] == [("stream", "")]
+
+
+async def rows(store):
+    """Return everything that the database says, as text."""
+    async with store._read() as connection:
+        found = [(await connection.execute(table.select())).all() for table in TABLES_OF]
+    return repr(found)
+
+
+async def test_erased_everywhere_leaves_no_row_on_postgresql(postgres_url):
+    store = await Store.open(postgres_url)
+    async with running(store) as core:
+        await live(core)
+        person = core.pseudonyms.person("fake", ME.id)
+        said = await rows(store)
+        assert all(text in said for text in (SECRET, ME.name, ME.id, person))
+        assert await erase(store, core) == 3
+        await vacuum(postgres_url)
+        said = await rows(store)
+        assert not any(text in said for text in (SECRET, ME.name, ME.id, person))
+        assert "그냥 하는 말이에요" in said
+    await store.close()
 
 
 async def test_a_private_chat_that_was_erased_goes_on(store, path):

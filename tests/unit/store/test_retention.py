@@ -6,7 +6,6 @@ import pytest
 
 from kogpt_bot.messages import Author, ChannelKey, Incoming
 from kogpt_bot.store import Reply, Store, TurnPlan, TurnState
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.people import Report
 from kogpt_bot.store.retention import BATCH
 
@@ -16,8 +15,8 @@ BOT = Author("bot", "코코", is_bot=True)
 
 
 @pytest.fixture
-async def store(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
+async def store(database_url):
+    store = await Store.open(database_url)
     yield store
     await store.close()
 
