@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -46,12 +45,11 @@ class ShowSetting:
 
 @dataclass(frozen=True, slots=True)
 class Choose:
-    """One of the values of a setting: the `number`th, if its text still has this checksum."""
+    """One of the values of a setting, as the core showed it; the core checks it once more."""
 
     level: ScopeLevel
     name: str
-    number: int
-    checksum: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,8 @@ def encode(press: Press) -> str:
             return f"p:{_LETTERS[level]}:{page}"
         case ShowSetting(level, name):
             return f"s:{_LETTERS[level]}:{name}"
-        case Choose(level, name, number, checksum):
-            return f"c:{_LETTERS[level]}:{number}:{checksum}:{name}"
+        case Choose(level, name, value):
+            return f"c:{_LETTERS[level]}:{name}:{value}"
         case Reset(level, name):
             return f"r:{_LETTERS[level]}:{name}"
         case Close():
@@ -102,8 +100,8 @@ def _decode_offer(rest: str) -> Press:
 
 
 def _decode_choice(rest: str) -> Press:
-    letter, number, checksum, name = rest.split(":", 3)
-    return Choose(_LEVELS[letter], name, int(number), checksum)
+    letter, name, value = rest.split(":", 2)
+    return Choose(_LEVELS[letter], name, value)
 
 
 _DECODERS: Mapping[str, Callable[[str], Press]] = {
@@ -114,11 +112,6 @@ _DECODERS: Mapping[str, Callable[[str], Press]] = {
     "r": lambda rest: Reset(_LEVELS[rest[0]], rest[2:]),
     "x": lambda _: Close(),
 }
-
-
-def checksum(choice: str) -> str:
-    """Return what tells one choice from another that has taken its place."""
-    return f"{zlib.crc32(choice.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def under(message: Outgoing) -> InlineKeyboardMarkup | None:
@@ -171,13 +164,8 @@ def setting_panel(result: ActionResult, level: ScopeLevel, name: str) -> Panel |
         return None
     words = _Words.of(result.settings)
     rows = [
-        [
-            _button(
-                f"✔ {choice}" if choice == view.value else choice,
-                Choose(level, name, number, checksum(choice)),
-            )
-        ]
-        for number, choice in enumerate(view.choices)
+        [_button(f"✔ {choice}" if choice == view.value else choice, Choose(level, name, choice))]
+        for choice in view.choices
     ]
     rows.append([_button(words.reset, Reset(level, name)), _button(words.back, ShowPage(level, 0))])
     lines = [f"{view.name} = {view.value}", f"{words.source}: {view.source}"]
@@ -187,15 +175,6 @@ def setting_panel(result: ActionResult, level: ScopeLevel, name: str) -> Panel |
         reach = f" {words.levels[level]}" if level is not ScopeLevel.CHANNEL else ""
         text += f"\n\n/set {view.name} …{reach}"
     return Panel(clip(text), _keyboard(rows))
-
-
-def choice_of(result: ActionResult, press: Choose) -> str | None:
-    """Return the value that a button meant; None where the choices have changed since."""
-    view = next((each for each in result.settings if each.name == press.name), None)
-    if view is None or not 0 <= press.number < len(view.choices):
-        return None
-    choice = view.choices[press.number]
-    return choice if checksum(choice) == press.checksum else None
 
 
 def _button(label: str, press: Press) -> InlineKeyboardButton:

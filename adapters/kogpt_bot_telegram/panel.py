@@ -15,7 +15,6 @@ from kogpt_bot_telegram.buttons import (
     Reset,
     ShowPage,
     ShowSetting,
-    choice_of,
     setting_panel,
     settings_page,
 )
@@ -56,11 +55,8 @@ class SettingsPanel:
             wish = replace(action, kind=ActionKind.RESET, name=press.name, level=press.level)
             return await self._inbox.act(wish)
         if isinstance(press, Choose):
-            shown = await self._inbox.act(replace(action, kind=ActionKind.SETTINGS))
-            choice = choice_of(shown, press)
-            if choice is not None:
-                named = replace(action, kind=ActionKind.SET, name=press.name, level=press.level)
-                return await self._inbox.act(replace(named, value=choice))
+            named = replace(action, kind=ActionKind.SET, name=press.name, level=press.level)
+            return await self._inbox.act(replace(named, value=press.value))
         return ActionResult(True, "")
 
 

@@ -40,7 +40,7 @@ LEVELS = st.sampled_from([ScopeLevel.CHANNEL, ScopeLevel.THREAD])
         st.builds(ShowPage, LEVELS, st.integers()),
         st.builds(ShowSetting, LEVELS, NAMES),
         st.builds(Reset, LEVELS, NAMES),
-        st.builds(Choose, LEVELS, NAMES, st.integers(), st.text("0123456789abcdef", min_size=8)),
+        st.builds(Choose, LEVELS, NAMES, st.text()),
         st.just(Close()),
     )
 )
@@ -150,6 +150,8 @@ class Settings:
         if action.kind is ActionKind.SET:
             if not action.manager:
                 return ActionResult(False, "관리하는 분만 할 수 있어요.")
+            if action.value not in self.choices[action.name]:
+                return ActionResult(False, "쓸 수 없는 값이에요.")
             self.values[action.name] = action.value
             return ActionResult(True, "바꿨어요.")
         if action.kind is ActionKind.RESET:
@@ -218,6 +220,7 @@ async def test_a_choice_that_has_changed_since_is_not_set(fake, bot, inbox):
     core.choices["persona"] = ("default", "악당")
     fake.press(PERSON["id"], id_, "시인")
     await fake.until(lambda: "악당" in str(fake.shown()[0]["reply_markup"]))
+    await fake.until(lambda: fake.answers[-1].get("text") == "쓸 수 없는 값이에요.")
     assert core.values["persona"] == "default"
 
 
