@@ -7,7 +7,6 @@ import pytest
 
 from kogpt_bot.messages import ChannelKey
 from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.profanity import ERASED
 from kogpt_bot.store.profanity_values import (
     EVERYWHERE,
@@ -42,8 +41,8 @@ ANSWER = replace(
 
 
 @pytest.fixture
-async def store(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
+async def store(database_url):
+    store = await Store.open(database_url)
     yield store
     await store.close()
 
