@@ -36,7 +36,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.fake_engine import FakeEngine, FakeInfo
 from tests.fakes.tokenizer import make_tokenizer
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 ROOM, MODERATORS = ChannelKey("fake", "room"), ChannelKey("fake", "mods")
 FOUL = " 오늘은 정말 씨발 너무 덥고 힘들어서 집에 가고 싶어요"
@@ -126,6 +126,17 @@ async def hits_of(running, count=1):
             if len(hits) >= count and all(hit.text.complete for hit in hits):
                 return hits
             await asyncio.sleep(0.02)
+
+
+async def asked(adapter, running):
+    """Ask the bundled model, however long it takes; return its answer."""
+    await running.supervisor.wait_ready(120)
+    await adapter.say("오늘 뭐 했어?")
+    async with asyncio.timeout(120):
+        while not any(message.final for message in adapter.shown[ROOM].values()):
+            await asyncio.sleep(0.02)
+    (answer,) = await adapter.wait_for_final()
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -244,13 +255,11 @@ async def test_the_moderation_channel_hears_and_its_verdict_counts_at_once(tmp_p
 @pytest.mark.skipif(not (MINI / "model.safetensors").is_file(), reason="no bundled weights")
 async def test_a_generated_text_is_made_again_from_what_the_log_holds(tmp_path):
     generation = GenerationSettings(device="cpu", threads=1)
-    async with daemon(tmp_path / "a", generation, seed=11) as (adapter, _):
-        await adapter.say("오늘 뭐 했어?")
-        (answer,) = await adapter.wait_for_final()
+    async with daemon(tmp_path / "a", generation, seed=11) as (adapter, running):
+        answer = await asked(adapter, running)
     word = max(re.findall(r"[가-힣]+", answer), key=len)
     async with daemon(tmp_path / "b", generation, seed=11, extra=(word,)) as (adapter, running):
-        await adapter.say("오늘 뭐 했어?")
-        assert await adapter.wait_for_final() == [answer]
+        assert await asked(adapter, running) == answer
         hit = (await hits_of(running))[0]
         assert hit.found.rule == f"extra:{word}"
         text = hit.text
