@@ -38,7 +38,7 @@ DirectionOption = Annotated[str, typer.Option(help="answer, incoming or name.")]
 CategoryOption = Annotated[str, typer.Option(help="욕설, 성적, 비하, 혐오 or mild.")]
 SeverityOption = Annotated[int, typer.Option(min=1, max=3, help="This severity at least.")]
 VerdictOption = Annotated[
-    str, typer.Option(help="Reviewed as right or 'false alarm'; none: not reviewed.")
+    str, typer.Option(help="Reviewed as right or false-alarm; none: not reviewed.")
 ]
 BATCH = 500  # hits that an export reads at a time
 
@@ -179,7 +179,9 @@ def plot(
 @profanity_app.command("review")
 def review(
     hit_id: int,
-    right: Annotated[bool, typer.Option("--right/--false-alarm", help="Whether it is profanity.")],
+    right: Annotated[
+        bool | None, typer.Option("--right/--false-alarm", help="Whether it is profanity.")
+    ] = None,
     config: Config = None,
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="Allow it in every channel, not in this one only.")
@@ -193,13 +195,15 @@ def review(
     from kogpt_bot.moderation.review import Reviews
     from kogpt_bot.store.profanity_values import Verdict
 
+    if right is None:
+        raise ConfigurationError("say what it is: --right or --false-alarm")
     if right and (everywhere or allow):
         raise ConfigurationError("--everywhere and --allow go with --false-alarm")
     verdict = Verdict.RIGHT if right else Verdict.FALSE_ALARM
     done = _with_log(
         config,
         lambda log: Reviews(log, SystemClock()).review(
-            hit_id, verdict, by=f"cli:{getuser()}", everywhere=everywhere, phrase=allow
+            hit_id, verdict, by=_reviewer(), everywhere=everywhere, phrase=allow
         ),
     )
     typer.echo(f"hit {hit_id}: {verdict.value}")
@@ -250,6 +254,13 @@ def report_hit(
     with _private(out) as file:
         file.buffer.write(message.as_bytes())
     typer.echo(f"{out}: to {address}; nothing was sent. Read it, then send it with your own mail.")
+
+
+def _reviewer() -> str:
+    try:
+        return f"cli:{getuser()}"
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"cli:{os.getuid()}"
 
 
 def _settings(path: Path | None) -> Any:
@@ -305,6 +316,7 @@ def _filter(
     from kogpt_bot.moderation.times import moment
     from kogpt_bot.store.profanity_values import Direction, HitFilter, Verdict
 
+    verdict = verdict.replace("-", " ")  # as the option of `review` is written
     for name, value, choices in (
         ("direction", direction, [*Direction]),
         ("category", category, [*Category]),

@@ -190,7 +190,7 @@ def test_days_have_no_gap_and_many_channels_are_summed_up():
 def test_review_and_allowed(run):
     assert "allowed from now on, telegram/-/-5: 젠장" in run("review", "2", "--false-alarm")
     assert run("allowed") == "telegram/-/-5\t젠장\n"
-    assert json.loads(run("list", "--json", "--verdict", "false alarm"))["id"] == 2
+    assert json.loads(run("list", "--json", "--verdict", "false-alarm"))["id"] == 2
     out = run("review", "1", "--false-alarm", "--everywhere", "--allow", "씨발라면")
     assert "everywhere: 씨발라면" in out
     assert "no longer allowed, everywhere: 씨발라면" in run("allowed", "--remove", "씨발라면")
@@ -198,6 +198,8 @@ def test_review_and_allowed(run):
     assert run("allowed") == ""
     with pytest.raises(Refused, match="not allowed by a review"):
         run("allowed", "--remove", "없는 말")
+    with pytest.raises(ConfigurationError, match="--right or --false-alarm"):
+        run("review", "1")
     with pytest.raises(ConfigurationError, match="go with --false-alarm"):
         run("review", "1", "--right", "--everywhere")
 
