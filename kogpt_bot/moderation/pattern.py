@@ -33,7 +33,7 @@ _SPACED = re.compile(rf"(?![,.!?;:]\s)[^가-힣]{{0,{MAX_GAP}}}+")
 _JAMO_SPACED = re.compile(r"(?![,.!?;:]\s)[^가-힣ㄱ-ㅎ]{0,3}+")
 _APART = re.compile(rf"(?![,.!?;:]\s)[^가-힣]{{1,{MAX_GAP}}}+")  # each syllable on its own
 # A disguise begins where a word begins, or after one of these.
-_LEFT_EDGE = re.compile(r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네])")
+_LEFT_EDGE = re.compile(r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네오하])")
 _LEFT_OF_SPACED = re.compile(r"(?<![가-힣a-z0-9])")
 _RIGHT_OF_SPACED = re.compile(
     r"(?=[^가-힣]|$|[아야이은는을를도들네임인의][^가-힣]|[아야이네]?$|[놈년같새])"
