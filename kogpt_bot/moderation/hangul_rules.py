@@ -44,6 +44,7 @@ _IGNORED = re.compile(r"[ .]")  # in the context
 _INTERRUPTED = re.compile(
     rf"(.[가-힣]{{0,5}}+)[^가-힣](?:[^가-힣ㄱ-ㅣ]{{0,{MAX_GAP}}}+([가-힣]))?", re.S
 )
+_JOINED = re.compile(r"[가-힣](?<![아야와왜오하])$")  # a word goes on; 아 시발 is often one word
 _PLAIN = re.compile(r"[가-힣]+(?: [가-힣]+)*")
 
 
@@ -211,7 +212,7 @@ def _harmless(rule: Rule, text: str, start: int, end: int) -> bool:
     """Whether what stands around makes a match harmless."""
     before_raw = text[max(0, start - CONTEXT) : start]
     after_raw = text[end : end + CONTEXT]
-    if rule.joined and before_raw[-1:].strip() and after_raw and after_raw[0] in rule.joined:
+    if rule.joined and _JOINED.search(before_raw) and after_raw.startswith(rule.joined):
         return True
     if before_raw.endswith(rule.not_joined) and not before_raw.endswith(rule.joined_unless):
         return True

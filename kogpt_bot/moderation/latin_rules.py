@@ -21,7 +21,7 @@ _PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z]+)")
 KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z])")  # long enough to be no accident
 _WIDE = re.compile("[Ａ-Ｚａ-ｚ]")
 _NARROW = {wide: wide - 0xFEE0 for wide in (*range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))}
-_FIRST = {"a": "a@", "s": "s$"}  # signs for a first letter
+_FIRST = {"a": "a@", "s": "s$5"}  # signs for a first letter
 _WORD_BEGINS = r"(?<![a-z@$])"
 
 

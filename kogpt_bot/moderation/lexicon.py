@@ -40,7 +40,7 @@ class Rule:
     right: str = "any"
     only: str = "both"
     initials: bool = False
-    joined: str = ""
+    joined: tuple[str, ...] = ()
     not_before: tuple[str, ...] = ()
     before_unless: tuple[str, ...] = ()
     not_into: tuple[str, ...] = ()

@@ -44,7 +44,16 @@ _LOOK_ALIKES = {
     **dict.fromkeys("フ", "ㄱ"),
     **dict.fromkeys("しレ", "ㄴ"),
 }
-_CYRILLIC_GREEK = dict(zip("асеорхукιοαενυтвнм", "aceopxykioaevutbhm", strict=True))
+_CONFUSABLE = {
+    **dict(zip("асеорхукιοαενυтвнмѕіһјԁцƒ∪", "aceopxykioaevutbhmsihjdufu", strict=True)),
+    **dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz", strict=True)),
+    # white letters on black, and those that flags are made of
+    **{
+        chr(first + at): letter
+        for first in (0x1F150, 0x1F170, 0x1F1E6)
+        for at, letter in enumerate("abcdefghijklmnopqrstuvwxyz")
+    },
+}
 # Read as a vowel only between a lone consonant and a syllable: ㅅ1발, ㅈl랄.
 _VOWEL_LIKE = {
     **dict.fromkeys("l|1!iㅣ", "ㅣ"),
@@ -149,9 +158,9 @@ def _fold_char(char: str) -> str:
         return _conjoining(unicodedata.normalize("NFKC", char))
     folded = unicodedata.normalize("NFKD", char).casefold()[:MAX_FOLD]
     folded = "".join(c for c in folded if not unicodedata.combining(c))
-    folded = "".join(_CYRILLIC_GREEK.get(c, c) for c in folded) or char
+    folded = "".join(_CONFUSABLE.get(c, c) for c in folded) or char
     if any(0x1100 <= ord(c) <= 0x11FF for c in folded):  # a syllable in a circle, in brackets
-        return unicodedata.normalize("NFC", folded)
+        return "".join(map(_conjoining, unicodedata.normalize("NFC", folded)))
     return folded
 
 
