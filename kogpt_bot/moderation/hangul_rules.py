@@ -29,6 +29,7 @@ _LEFT: dict[str, re.Pattern[str] | None] = {
     "any": None,
     "edge": re.compile(r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네넌난좀또])"),
     "start": re.compile(r"(?<![가-힣a-z0-9])"),
+    "alone": re.compile(r"\A"),
 }
 # A word ends: no Hangul after, or a particle or an ending.
 _ENDINGS = "이가은는을를의에도만과와랑로야아여라요들님처럼같네냐임인년놈새거건걸뭐왜진개존씨좀"
@@ -36,6 +37,7 @@ _RIGHT: dict[str, re.Pattern[str] | None] = {
     "any": None,
     "edge": re.compile(rf"(?![가-힣](?<![{_ENDINGS}]))"),
     "end": re.compile(r"(?![가-힣])"),
+    "alone": re.compile(r"\Z"),
 }
 _INITIALS_LEFT = re.compile(r"(?<![ㄱ-ㅊㅌㅍa-z])")
 _INITIALS_RIGHT = re.compile(r"(?![ㄱ-ㅊㅌㅍ])")

@@ -112,7 +112,8 @@ def _letters(word: str, *, first: bool, masked: bool = False) -> str:
             body = f"[{_FIRST[letter]}]" if letter in _FIRST else letter
         else:
             body = _either(letter)
-        repeated = f"{body}{{{count},6}}+"
+        # all that repeats is one letter, but the last may belong to what comes next: michin nom
+        repeated = f"{body}{{{count},6}}" + ("+" if index < len(runs) - 1 else "")
         inner = 0 < index < len(runs) - 1
         parts.append(f"(?:{repeated}|[{_MASK}]{{{count}}})" if masked and inner else repeated)
     return ("" if first else _BREAK) + _BREAK.join(parts)

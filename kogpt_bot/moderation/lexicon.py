@@ -73,8 +73,8 @@ class Lexicon:
 
 _CHOICES = {
     "gaps": ("none", "tight", "spaced"),
-    "left": ("any", "edge", "start"),
-    "right": ("any", "edge", "end"),
+    "left": ("any", "edge", "start", "alone"),
+    "right": ("any", "edge", "end", "alone"),
     "only": ("both", "hidden"),
 }
 

@@ -118,18 +118,25 @@ class Way:
         """Return where the word ends that begins at `start`, or None."""
         if not self.left.match(text, start):
             return None
-        at, next_at, gap = start, start, self.gap.match
+        at = gap_at = next_at = start
         for slot in syllables:
             ways = slot.ways
             if text[next_at : next_at + 1] in ways:
                 at = next_at + 1
             elif text[next_at : next_at + 2] in ways:
                 at = next_at + 2
+            elif (letter := _first_letter(text, gap_at, next_at)) and text[letter] in ways:
+                at = letter + 1  # taken for something put in: the b of 시1bal
             elif not slot.optional:
                 return None
-            put_in = gap(text, at)
-            next_at = put_in.end() if put_in else len(text)  # or nothing more may follow
+            put_in = self.gap.match(text, at)
+            gap_at, next_at = put_in.span() if put_in else (len(text), len(text))
         return at if self.right.match(text, at) else None
+
+
+def _first_letter(text: str, start: int, end: int) -> int:
+    """Return where the first letter or jamo stands between two places, or 0."""
+    return next((at for at in range(start, end) if text[at].isalpha()), 0)
 
 
 def plain_end(slots: tuple[Slot, ...], text: str, start: int) -> int | None:
