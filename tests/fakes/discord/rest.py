@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import OrderedDict
@@ -11,23 +10,21 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.discord.calls import (
+    NOT_ALLOWED,
+    UNKNOWN_CHANNEL,
+    UNKNOWN_INTERACTION,
+    UNKNOWN_MESSAGE,
+    Call,
+    Limited,
+    Refusal,
+    check_message,
+    json_response,
+    limited,
+    read,
+)
 from tests.fakes.discord.gateway import Gateway
 from tests.fakes.discord.world import JSON, World, now
-
-MAX_LENGTH = 2000
-
-
-@dataclass
-class Call:
-    """One call as it arrived."""
-
-    method: str
-    path: str
-    body: JSON
-    query: dict[str, str]
-    at: float
-    status: int = 0
-    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,21 +44,6 @@ class Limit:
             return -1, used[0] + self.window_s - moment
         used.append(moment)
         return self.count - len(used), used[0] + self.window_s - moment
-
-
-class Refusal(Exception):
-    """An answer that says no."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-
-UNKNOWN_CHANNEL = Refusal(404, 10003, "Unknown Channel")
-UNKNOWN_MESSAGE = Refusal(404, 10008, "Unknown Message")
-UNKNOWN_INTERACTION = Refusal(404, 10062, "Unknown interaction")
-EMPTY = Refusal(400, 50006, "Cannot send an empty message")
-NOT_ALLOWED = Refusal(403, 50013, "Missing Permissions")
 
 
 class Rest:
@@ -89,7 +71,7 @@ class Rest:
         return [web.route("*", "/api/v10/{path:.*}", self._handle)]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        call = await _read(request)
+        call = await read(request)
         self.calls.append(call)
         response = await self._fault(call) or await self._answer(call, request)
         call.status = response.status
@@ -113,7 +95,7 @@ class Rest:
         except Refusal as error:
             body = {"code": error.code, "message": error.message}
             return json_response(body, status=error.status, headers=headers)
-        except _Limited as error:
+        except Limited as error:
             return limited(error.seconds, headers=headers)
         if body is None:
             return web.Response(status=204, headers=headers)
@@ -132,11 +114,11 @@ class Rest:
         key, moment = (call.method, channel), time.monotonic()
         if (left := self._until.get(key, 0.0) - moment) > 0:
             self.early.append(call)
-            raise _Limited(left)
+            raise Limited(left)
         if self._random.random() < self._chance:
             seconds = self._random.uniform(*self._seconds)
             self._until[key] = moment + seconds
-            raise _Limited(seconds)
+            raise Limited(seconds)
 
     def _limit(self, call: Call, headers: dict[str, str]) -> None:
         parts = call.path.split("/")
@@ -154,7 +136,7 @@ class Rest:
             "X-RateLimit-Reset": f"{time.time() + reset:.3f}",
         }  # fmt: skip
         if left < 0:
-            raise _Limited(reset)
+            raise Limited(reset)
 
     async def _route(self, call: Call) -> Any:
         match (call.method, *call.path.split("/")):
@@ -233,7 +215,7 @@ class Rest:
 
     async def _send(self, channel_id: str, call: Call) -> JSON:
         channel, body = self._writable(channel_id), call.body
-        _check_message(body)
+        check_message(body)
         nonce = str(body.get("nonce", ""))
         if len(nonce) > 25:
             raise Refusal(400, 50035, "Invalid Form Body: nonce: Must be 25 or fewer in length.")
@@ -260,7 +242,7 @@ class Rest:
         message = self._message(channel, id_)
         if message["author"]["id"] != self.world.bot["id"]:
             raise Refusal(403, 50005, "Cannot edit a message authored by another user")
-        _check_message(call.body)
+        check_message(call.body)
         message |= {k: call.body[k] for k in ("content", "components", "flags") if k in call.body}
         message["edited_timestamp"] = now()
         await self._tell("MESSAGE_UPDATE", message)
@@ -306,7 +288,7 @@ class Rest:
         known["ephemeral"] = bool(data.get("flags", 0) & 64)
         resource: JSON = {"type": body["type"]}
         if body["type"] == 4:
-            _check_message(data)
+            check_message(data)
             message = await self._respond(known, data, ephemeral=known["ephemeral"])
             resource["message"] = known["original"] = message
         if call.query.get("with_response") not in ("1", "true"):
@@ -334,14 +316,14 @@ class Rest:
 
     async def _follow_up(self, token: str, call: Call) -> JSON:
         known = self._interaction(token)
-        _check_message(call.body, files=call.files)
+        check_message(call.body, files=call.files)
         private = bool(call.body.get("flags", 0) & 64)
         message = await self._respond(known, call.body, ephemeral=private)
         return {**message, "files": sorted(call.files)}
 
     async def _edit_response(self, token: str, id_: str, call: Call) -> JSON:
         known = self._interaction(token)
-        _check_message(call.body, files=call.files)
+        check_message(call.body, files=call.files)
         if id_ == "@original":
             if "original" not in known:
                 known["original"] = await self._respond(
@@ -363,61 +345,3 @@ class Rest:
             raise UNKNOWN_MESSAGE
         known["shown"].pop(message["id"], None)
         self.world.messages.get(message["channel_id"], {}).pop(message["id"], None)
-
-
-class _Limited(Exception):
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-
-def _check_message(body: JSON, files: dict[str, bytes] | None = None) -> None:
-    content = body.get("content") or ""
-    if not content.strip() and not files and not body.get("components"):
-        raise EMPTY
-    if len(content) > MAX_LENGTH:
-        raise Refusal(400, 50035, "Invalid Form Body: content: Must be 2000 or fewer in length.")
-    for row in body.get("components") or ():
-        if row["type"] == 1 and not 1 <= len(row["components"]) <= 5:
-            raise Refusal(400, 50035, "Invalid Form Body: components")
-        for part in row["components"]:
-            if not 1 <= len(part["custom_id"]) <= 100:
-                raise Refusal(400, 50035, "Invalid Form Body: custom_id")
-
-
-async def _read(request: web.Request) -> Call:
-    body: Any = {}
-    files: dict[str, bytes] = {}
-    if request.content_type == "application/json":
-        body = json.loads(await request.text() or "{}")
-    elif request.content_type == "multipart/form-data":
-        async for part in await request.multipart():
-            content = await part.read()
-            if part.name == "payload_json":
-                body = json.loads(content)
-            else:
-                files[part.filename or part.name or ""] = bytes(content)
-    if isinstance(body, list):
-        body = {"list": body}
-    path = request.match_info["path"]
-    return Call(request.method, path, body, dict(request.query), time.monotonic(), files=files)
-
-
-def limited(
-    seconds: float, *, everywhere: bool = False, headers: dict[str, str] | None = None
-) -> web.Response:
-    """Return Discord's refusal of a call that came too soon."""
-    body = {"message": "You are being rate limited.", "retry_after": seconds, "global": everywhere}
-    scope = "global" if everywhere else "user"
-    told = {"Via": "1.1 google", "Retry-After": f"{seconds:.3f}", "X-RateLimit-Scope": scope}
-    if everywhere:
-        told["X-RateLimit-Global"] = "true"
-    return json_response(body, status=429, headers={**told, **(headers or {})})
-
-
-def json_response(
-    body: Any, *, status: int = 200, headers: dict[str, str] | None = None
-) -> web.Response:
-    """Return JSON with the content type as Discord writes it, without a charset."""
-    told = {"Content-Type": "application/json", **(headers or {})}
-    return web.Response(body=json.dumps(body).encode(), status=status, headers=told)

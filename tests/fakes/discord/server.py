@@ -9,9 +9,10 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.discord.calls import Call, json_response, limited
 from tests.fakes.discord.gateway import Gateway
 from tests.fakes.discord.render import render
-from tests.fakes.discord.rest import Call, Rest, json_response, limited
+from tests.fakes.discord.rest import Rest
 from tests.fakes.discord.world import JSON, READ_AND_WRITE, World, now
 
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GaBcDe.abcdefghijklmnopqrstuvwxyz0123456789AB"
