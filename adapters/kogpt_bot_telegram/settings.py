@@ -25,7 +25,7 @@ class WebhookSettings:
 
     url: str | None = None
     host: Annotated[str, MinLen(1)] = "127.0.0.1"
-    port: Annotated[int, Interval(ge=0, le=65535)] = 8081  # 0: any free port
+    port: Annotated[int, Interval(ge=0, le=65535)] = 8082  # 0: any free port
     path: str | None = None
     secret_env: str | None = None
     secret_file: str | None = None
