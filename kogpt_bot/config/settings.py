@@ -103,7 +103,7 @@ class Limits:
     reply_deadline_s: Annotated[float, Interval(ge=1, le=3600)] = 120.0
     drain_s: Annotated[float, Interval(ge=0, le=20)] = 20.0
     messages_per_minute: Annotated[int, Interval(ge=1, le=1000)] = 20
-    burst_window_s: Annotated[float, Interval(ge=0, le=10)] = 1.5
+    burst_window_s: Annotated[float, Interval(ge=0, le=10)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
