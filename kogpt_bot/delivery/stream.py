@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 5  # of one send or edit; with the backoff below, about 15 s of an outage
 BACKOFF_FIRST_S = 1.0
 LONGEST_FLOOD_WAIT_S = 60.0  # an answer that comes later than this is no answer any more
+SHORTEST_FLOOD_WAIT_S = 0.1  # what a wait counts for, so that even waits of nothing have an end
 DRAFT_REFRESH_S = 20.0  # a draft goes away by itself, on Telegram after 30 s
 
 
@@ -306,49 +307,72 @@ class AnswerStream:
 
     async def _send(self, number: int, message: Outgoing) -> str:
         repeatable = self._capabilities.idempotent_send
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        patience = _Patience(self._clock)
+        while True:
             try:
                 async with self._ledger.sending(number, message.text) as sending:
                     keyed = replace(message, nonce=sending.nonce)
                     sending.message_id = await self._adapter.send(self._key, keyed)
                 return sending.message_id
             except RetryAfter as error:
-                await self._flood_wait(error, attempt)
+                await patience.flood(error)
             except NotSent as error:
-                await self._back_off(error, attempt)
+                await patience.failure(error)
             except Unreachable as error:
-                if not repeatable or attempt == MAX_ATTEMPTS:
+                if not repeatable or patience.exhausted:
                     raise SendUnknown(str(error)) from error
-                await self._back_off(error, attempt)
-        raise Unreachable("no attempt was made")  # not reached: the last attempt raises
+                await patience.failure(error)
 
     async def _edit(
         self, part: Part, text: str, *, final: bool, offers: tuple[ActionKind, ...]
     ) -> None:
         """Edit; one in between that fails is left to the next one, the last one is insisted on."""
         message = Outgoing(text, final=final, speaker=self._speaker, offers=offers)
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        patience = _Patience(self._clock)
+        while True:
             try:
                 await self._adapter.edit(self._key, part.message_id, message)
             except RetryAfter as error:
                 if not final:
                     self._hold(error.seconds)
                     return
-                await self._flood_wait(error, attempt)
+                await patience.flood(error)
             except Unreachable as error:
                 if not final:
                     return
-                await self._back_off(error, attempt)
+                await patience.failure(error)
             else:
                 part.text, part.final = text, final
                 return
 
-    async def _flood_wait(self, error: RetryAfter, attempt: int) -> None:
-        if attempt == MAX_ATTEMPTS or error.seconds > LONGEST_FLOOD_WAIT_S:
+
+class _Patience:
+    """How long one send or edit is insisted on.
+
+    A platform that asks to wait is there: only the waiting, summed up, has its limit. One that
+    fails is tried MAX_ATTEMPTS times.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._waited_s = 0.0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the next failure is the last one."""
+        return self._failures == MAX_ATTEMPTS - 1
+
+    async def flood(self, error: RetryAfter) -> None:
+        """Wait as the platform asks; raises its error where that would be too long."""
+        self._waited_s += max(error.seconds, SHORTEST_FLOOD_WAIT_S)
+        if self._waited_s > LONGEST_FLOOD_WAIT_S:
             raise error
         await self._clock.sleep(error.seconds)
 
-    async def _back_off(self, error: Unreachable, attempt: int) -> None:
-        if attempt == MAX_ATTEMPTS:
+    async def failure(self, error: Unreachable) -> None:
+        """Wait before the next attempt; raises the error of the last one."""
+        if self.exhausted:
             raise error
-        await self._clock.sleep(BACKOFF_FIRST_S * 2 ** (attempt - 1))
+        await self._clock.sleep(BACKOFF_FIRST_S * 2**self._failures)
+        self._failures += 1

@@ -159,6 +159,23 @@ async def test_the_last_edit_is_insisted_on(platform, clock):
     assert platform.shown["m0"] == "네, 좋아요"
 
 
+async def test_many_short_flood_waits_are_sat_out(platform, clock):
+    platform.failures["send"] = [RetryAfter(2) for _ in range(10)]
+    platform.failures["edit"] = [RetryAfter(2) for _ in range(10)]
+    await answer(platform, clock).show(written(clock, "네", ", ", "좋아요", every=0.5), stream=True)
+    assert platform.shown == {"m0": "네, 좋아요"}
+
+
+@pytest.mark.parametrize("seconds", [0, 5])
+async def test_flood_waits_without_end_are_not(platform, clock, seconds):
+    begun = clock.monotonic()
+    platform.failures["send"] = [RetryAfter(seconds) for _ in range(10_000)]
+    with pytest.raises(RetryAfter):
+        await answer(platform, clock).show(written(clock, "네"), stream=True)
+    assert clock.monotonic() - begun <= 65
+    assert len(platform.times("send")) < 1000
+
+
 async def test_a_send_that_may_have_arrived_is_not_repeated(platform, clock):
     platform.failures["send"] = [Unreachable("reset")]
     with pytest.raises(SendUnknown):
