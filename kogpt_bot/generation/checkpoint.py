@@ -166,10 +166,11 @@ def _load_bin(path: Path) -> dict[str, Tensor]:
 
 
 def release_pages(tensor: Tensor) -> None:
-    """Let the system forget the pages of a tensor that is mapped from a file.
+    """Let the system have the pages of a tensor back, those that are wholly its own.
 
-    They would count as this process's memory until something else needed it; they are clean and
-    are read from the file again where anybody asks.
+    Those of a file that is mapped would count as this process's memory until something else
+    needed it; they are read again where anybody asks. What a tensor of the program's own held is
+    gone.
     """
     size = mmap.PAGESIZE
     begin = -(-tensor.data_ptr() // size) * size

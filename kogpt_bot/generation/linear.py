@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import enum
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import structlog
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from kogpt_bot.generation.checkpoint import release_pages
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +27,7 @@ PROBE_TOLERANCE = {  # of the largest result; a wrong layout is off by the whole
     "half": 0.002,
     "int8": 0.05,
 }
+PART_BYTES = 32 << 20  # of a weight that is laid out in parts
 ACTIVATION_STEPS = 127  # of an int8 activation on each side of zero
 ACTIVATION_ZERO = 128
 
@@ -119,6 +122,17 @@ class Int8Linear:
         return torch.addcmul(self._bias, product, largest)
 
 
+class PartedLinear:
+    """A product in parts: a large weight is laid out one by one, so that little is held twice."""
+
+    def __init__(self, parts: Sequence[Linear]) -> None:
+        self._parts = parts
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply."""
+        return torch.cat([part(rows) for part in self._parts], dim=-1)
+
+
 Kind = Callable[[Tensor, Tensor | None], Linear]
 KINDS: dict[str, Kind] = {
     "plain": PlainLinear,
@@ -156,6 +170,24 @@ def prepare(name: str, dtype: torch.dtype) -> Kind:
         log.warning("linear_wrong", kind=name, error=error)
         return PlainLinear
     return kind
+
+
+def in_parts(kind: Kind, weight: Tensor, bias: Tensor | None, *, give_back: bool) -> Linear:
+    """Return the product with a weight of any size, laid out in parts where it is large.
+
+    With `give_back` each part's memory is the system's again once it is laid out: `weight` holds
+    nothing any more then.
+    """
+    if kind is PlainLinear or weight.nbytes <= PART_BYTES:
+        return kind(weight, bias)
+    size = max(1, PART_BYTES // weight[0].nbytes)
+    parts: list[Linear] = []
+    for begin in range(0, len(weight), size):
+        part = weight[begin : begin + size]
+        parts.append(kind(part, None if bias is None else bias[begin : begin + size]))
+        if give_back:
+            release_pages(part)
+    return PartedLinear(parts)
 
 
 def _tensor(result: Any) -> Tensor:

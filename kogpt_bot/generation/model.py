@@ -18,7 +18,7 @@ from torch import Tensor
 from kogpt_bot.generation import attention
 from kogpt_bot.generation.attention import Segment
 from kogpt_bot.generation.kv_store import KVStore
-from kogpt_bot.generation.linear import Linear, Quantization, choose, prepare
+from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
 
 GELU = 2 * math.sqrt(2 / math.pi)
 
@@ -102,18 +102,15 @@ class GPTJ:
         self._embedding = weights.embedding
         self._blocks: list[Block] = []
         for index, layer in enumerate(weights.layers):
-            self._blocks.append(
-                Block(
-                    layer.norm_weight.to(self.dtype),
-                    layer.norm_bias.to(self.dtype),
-                    linear(layer.w_in, layer.b_in),
-                    linear(layer.w_out, layer.b_out),
-                    self.devices[index],
-                )
-            )
-            layer.w_in = layer.w_out = layer.b_in  # laid out anew: the original goes
+            into = linear(layer.w_in, layer.b_in)
+            layer.w_in = layer.b_in  # laid out anew: the original goes, before the next one
+            out = linear(layer.w_out, layer.b_out)
+            layer.w_out = layer.b_in
+            norm = layer.norm_weight.to(self.dtype), layer.norm_bias.to(self.dtype)
+            self._blocks.append(Block(*norm, into, out, self.devices[index]))
         self._norm = (weights.norm_weight.to(self.dtype), weights.norm_bias.to(self.dtype))
-        self._head = linear(weights.head, weights.head_bias)
+        own = weights.head is not weights.embedding  # a tied one is still looked up in
+        self._head = in_parts(linear, weights.head, weights.head_bias, give_back=own)
         frequencies = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
         angles = torch.outer(torch.arange(shape.context).float(), frequencies)
         turns = torch.polar(torch.ones_like(angles), angles)  # [context, rotary / 2], complex

@@ -34,6 +34,20 @@ def test_a_product_is_near(name, rows):
     assert float((found - wanted).abs().max() / wanted.abs().max()) < linear.PROBE_TOLERANCE[name]
 
 
+@pytest.mark.parametrize("give_back", [True, False])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_large_weight_is_laid_out_in_parts(monkeypatch, name, give_back):
+    monkeypatch.setattr(linear, "PART_BYTES", 40_000)  # of 64 rows of 256, two parts
+    torch.manual_seed(0)
+    weight, bias, given = torch.randn(64, 256), torch.randn(64), torch.randn(5, 256)
+    wanted, kept = given @ weight.T + bias, weight.clone()
+    found = linear.in_parts(KINDS[name], weight, bias, give_back=give_back)
+    assert isinstance(found, linear.PartedLinear) is (name != "plain")
+    error = float((found(given) - wanted).abs().max() / wanted.abs().max())
+    assert error < linear.PROBE_TOLERANCE[name]
+    assert torch.equal(weight, kept) is (name == "plain" or not give_back)
+
+
 def test_in_int8_a_loud_row_does_not_drown_a_quiet_one():
     torch.manual_seed(0)
     weight, given = torch.randn(48, 80), torch.randn(6, 80) * torch.logspace(-3, 3, 6)[:, None]
