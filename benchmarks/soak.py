@@ -135,8 +135,7 @@ async def load(platform: FakePlatform, seconds: float, rate: float, every: float
         said += 1
         if now - dropped > every:
             dropped = now
-            if platform._writer is not None:
-                platform._writer.transport.abort()
+            platform.drop_connections()
         await asyncio.sleep(max(0.0, began + said / rate - time.monotonic()))
     return said
 

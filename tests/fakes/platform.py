@@ -87,6 +87,11 @@ class FakePlatform:
         async with asyncio.timeout(timeout_s), self.changed:
             await self.changed.wait_for(condition)
 
+    def drop_connections(self) -> None:
+        """Cut every connection off, without a farewell."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     def _write(self, value: dict[str, Any]) -> None:
         """Write to every connection, or to one or all of them by chance."""
         writers = [writer for writer in self._writers if not writer.is_closing()]
