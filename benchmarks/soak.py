@@ -221,9 +221,11 @@ def report(folder, said, samples, rested, after, platform, figures, minutes) -> 
     good = states["replied"] + states["refused"] == states.total() == said
     leaked = after.descriptors - rested.descriptors > POOL_DESCRIPTORS
     good = good and after.tasks <= rested.tasks and not leaked
-    if minutes >= MIN_MINUTES_FOR_SLOPE:
+    judged = minutes >= MIN_MINUTES_FOR_SLOPE
+    if judged:
         good = good and growth < MAX_SLOPE_MB_H
-    print("passed" if good else "FAILED")
+    unsaid = "" if judged else f"; the slope is not judged under {MIN_MINUTES_FOR_SLOPE:g} minutes"
+    print(f"{'passed' if good else 'FAILED'}{unsaid}")
     return good
 
 
