@@ -161,6 +161,7 @@ class Engine:
                 evictions=cache.counts.evictions,
                 moved_out=cache.counts.moved_out,
                 moved_in=cache.counts.moved_in,
+                score_bytes=cache.score_bytes,
                 failed=counters.failed,
                 expired=counters.expired,
                 memory=psutil.Process().memory_info().rss,
@@ -216,9 +217,11 @@ class Engine:
         seed = request.params.seed
         if seed is None:
             seed = random.SystemRandom().getrandbits(31)
+        scores = request.logprobs
         request = replace(
             request,
             max_tokens=min(request.max_tokens, context - length),
+            logprobs=None if scores is None else min(scores, self.info.vocab_size),
             params=replace(request.params, seed=seed),
         )
         return Job.make(request, time.monotonic(), self.info.vocab_size, self._tokenizer)

@@ -92,6 +92,7 @@ class EngineStats:
     evictions: int = 0
     moved_out: int = 0
     moved_in: int = 0
+    score_bytes: int = 0  # of log-probabilities beside the blocks
     failed: int = 0  # requests whose computation failed
     expired: int = 0
     memory: int = 0  # bytes of this process

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from kogpt_bot.errors import GenerationError
 from kogpt_bot.generation.penalties import SamplingState
-from kogpt_bot.generation.request import Chunk, GenerationRequest, TokenLogprob
+from kogpt_bot.generation.request import Chunk, GenerationRequest
 from kogpt_bot.generation.scheduler import Sequence
 from kogpt_bot.generation.text import StopBuffer, TextStream
 
@@ -25,7 +25,6 @@ class Job(Sequence):
     stops: StopBuffer
     events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     shown: int = 0  # characters of decoded text so far, for the offsets of log-probabilities
-    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     last_token: float | None = None  # monotonic time at which the last token was chosen
 
     @classmethod

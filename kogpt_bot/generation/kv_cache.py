@@ -27,6 +27,7 @@ from kogpt_bot.generation.kv_blocks import (
     blocks_of,
     common_prefix,
 )
+from kogpt_bot.generation.scores import Scores
 
 
 class KVCache:
@@ -38,6 +39,7 @@ class KVCache:
         self.counts = CacheCounts()
         self.idle = 0  # nodes on the device that no sequence refers to
         self.shared = 0  # nodes that several do
+        self.score_bytes = 0  # of all nodes: at most BLOCK * (4 + 8 * alternatives) each
         self._free = Extents(blocks)
         self._host_free = Extents(host_blocks)
         self._roots: dict[str, Node] = {}
@@ -65,29 +67,40 @@ class KVCache:
         """Return the free blocks as (begin, length)."""
         return self._free.runs()
 
-    def match(self, prompt: Sequence[int], salt: str = "") -> Match:
-        """Return what the tree has of a prompt, its last token excepted: its logits are wanted."""
+    def match(
+        self, prompt: Sequence[int], salt: str = "", alternatives: int | None = None
+    ) -> Match:
+        """Return what the tree has of a prompt, its last token excepted: its logits are wanted.
+
+        With `alternatives` the prompt is scored: only what has scores counts, and its last token
+        is excepted too.
+        """
         node, path, at = self._roots.get(salt), [], 0
-        last = len(prompt) - 1
+        last = len(prompt) - (alternatives is None)
         while node is not None and at + BLOCK <= last:
             child = node.children.get(tuple(prompt[at : at + BLOCK]))
-            if child is None or len(child.tokens) < BLOCK:
+            if child is None or child.serves(alternatives) < BLOCK:
                 break
             path.append(child)
             node, at = child, at + BLOCK
         partial, tail = None, 0
         rest = tuple(prompt[at : min(at + BLOCK, last)])
         for child in node.children.values() if node is not None and rest else ():
-            shared = common_prefix(child.tokens, rest)
-            if shared > tail and child.block is not None:
+            shared = min(common_prefix(child.tokens, rest), child.serves(alternatives))
+            if shared > tail:
                 partial, tail = child, shared
-        return Match(tuple(path), partial, tail)
+        if alternatives is not None:
+            if tail < 2:  # tokens: one of them is computed again
+                partial, tail = (path.pop(), BLOCK) if path else (None, 1)
+            tail -= 1
+        return Match(tuple(path), partial, tail, alternatives)
 
     def can_admit(self, match: Match, tokens: int) -> bool:
         """Whether a sequence of at most `tokens` tokens fits now, idle blocks given up for it."""
         here = [node for node in match.path if node.block is not None]
         kept = sum(node.refs == 0 for node in here)
-        kept += match.partial is not None and match.partial.refs == 0
+        tail = match.partial
+        kept += tail is not None and tail.block is not None and tail.refs == 0
         return blocks_of(tokens) - len(here) <= self.free + self.idle - kept
 
     def admit(self, match: Match, tokens: int, salt: str = "") -> Lease:
@@ -106,11 +119,11 @@ class KVCache:
         for node, block in zip(absent, fresh[: len(absent)], strict=True):
             self._move_in(node, block)
         own = taken + fresh[len(absent) :]
-        if match.partial is not None and match.partial.block is not None:
-            self.moves.append(Move(Tier.WITHIN, match.partial.block, own[0], match.tail))
+        if match.partial is not None and not taken:
+            self._copy(match.partial, own[0], match.tail)
             self._let_go(match.partial)
         table = [node.block for node in match.path if node.block is not None] + own
-        return Lease(table, list(match.path), root, match.tokens)
+        return Lease(table, list(match.path), root, match.tokens, match.scores())
 
     def _take_over(self, match: Match) -> list[int]:
         """Return the block of a tail that is all wanted and nobody else's: it goes on growing."""
@@ -120,6 +133,7 @@ class KVCache:
         if node.refs > 1 or match.tail < len(node.tokens) or len(node.tokens) == BLOCK:
             return []
         block, node.block, node.refs = node.block, None, 0
+        self._score(node, None)
         node.parent.on_device -= 1
         del node.parent.children[node.tokens]
         return [block]
@@ -128,7 +142,7 @@ class KVCache:
         """Put the blocks that `tokens`, all that is computed of a sequence, fill into the tree."""
         for at in range(len(lease.path), len(tokens) // BLOCK):
             content = tuple(tokens[at * BLOCK : (at + 1) * BLOCK])
-            lease.path.append(self._insert(lease, content, lease.table[at]))
+            self._append(lease, content)
 
     def release(self, lease: Lease, tokens: Sequence[int], *, keep: bool) -> None:
         """End a sequence of which `tokens` are computed. With `keep` others may use them."""
@@ -138,7 +152,7 @@ class KVCache:
             rest = tuple(tokens[whole:])
             siblings = (lease.path[-1] if lease.path else lease.root).children
             if rest and not any(key[: len(rest)] == rest for key in siblings):
-                lease.path.append(self._insert(lease, rest, lease.table[len(lease.path)]))
+                self._append(lease, rest)
         in_tree = {node.block for node in lease.path}
         self._free.give([block for block in lease.table if block not in in_tree])
         for node in reversed(lease.path):
@@ -156,6 +170,24 @@ class KVCache:
             self._remove(node)
 
     # --- the tree -------------------------------------------------------------------------------
+
+    def _append(self, lease: Lease, content: tuple[int, ...]) -> None:
+        """Let what a sequence holds of the tree grow by a node, and keep its scores with it."""
+        at = len(lease.path)
+        node = self._insert(lease, content, lease.table[at])
+        lease.path.append(node)
+        if lease.scores is None:
+            return
+        new = Scores(lease.scores.width)
+        new.extend(lease.scores, at * BLOCK, at * BLOCK + len(content))
+        old = (0, 0) if node.scores is None else (len(node.scores), node.scores.width)
+        if (len(new), new.width) > old:
+            self._score(node, new)
+
+    def _score(self, node: Node, scores: Scores | None) -> None:
+        self.score_bytes += scores.size if scores is not None else 0
+        self.score_bytes -= node.scores.size if node.scores is not None else 0
+        node.scores = scores
 
     def _insert(self, lease: Lease, content: tuple[int, ...], block: int) -> Node:
         """Return the node of a content, made with this block unless another sequence was first."""
@@ -193,7 +225,7 @@ class KVCache:
         node.refs -= 1
         node.used = next(self._ticks)
         if node.refs == 0:
-            self.idle += 1
+            self.idle += node.block is not None
             self._note_leaf(node)
 
     def _remove(self, node: Node) -> None:
@@ -201,6 +233,7 @@ class KVCache:
         if node.block is not None:
             self._unplace(node)
         self._forget_host(node)
+        self._score(node, None)
         if node.parent is not None:
             del node.parent.children[node.tokens]
             self._note_leaf(node.parent)
@@ -257,9 +290,15 @@ class KVCache:
         self.counts.moved_out += 1
         return True
 
+    def _copy(self, node: Node, block: int, tokens: int) -> None:
+        """Copy the first tokens of a node, wherever it is, to a block of the device."""
+        if node.block is not None:
+            self.moves.append(Move(Tier.WITHIN, node.block, block, tokens))
+        elif node.host is not None:
+            self.moves.append(Move(Tier.IN, node.host, block, tokens))
+
     def _move_in(self, node: Node, block: int) -> None:
-        if node.host is not None:
-            self.moves.append(Move(Tier.IN, node.host, block, len(node.tokens)))
+        self._copy(node, block, len(node.tokens))
         self._forget_host(node)
         self._place(node, block)
         self.idle -= 1  # it is held already

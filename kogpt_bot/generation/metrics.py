@@ -24,6 +24,7 @@ GAUGES = {  # field of EngineStats -> name, what it says
     "blocks_shared": ("cache_blocks_shared", "Blocks that several requests hold at once"),
     "host_blocks": ("cache_host_blocks", "Blocks that fit in host memory"),
     "host_blocks_used": ("cache_host_blocks_used", "Blocks in host memory"),
+    "score_bytes": ("cache_score_bytes", "Log-probabilities kept beside the blocks"),
     "prefill_rate": ("prefill_tokens_per_second", "Prompt tokens a second, lately"),
     "decode_rate": ("decode_tokens_per_second", "Generated tokens a second, lately"),
     "memory": ("memory_bytes", "Memory of the process"),

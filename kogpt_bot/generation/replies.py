@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from kogpt_bot.generation.job import Job
 from kogpt_bot.generation.request import Chunk, FinishReason, TokenLogprob
+from kogpt_bot.generation.scores import Scores
 from kogpt_bot.generation.scoring import score
 
 
@@ -18,6 +21,7 @@ class Replies:
     def __init__(self, tokenizer: Tokenizer, eos_token_id: int | None) -> None:
         self._tokenizer = tokenizer
         self._eos = eos_token_id
+        self._names: dict[int, str] = {}  # of the tokens that were scored: no more than there are
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens left out."""
@@ -25,26 +29,40 @@ class Replies:
 
     def token(self, token_id: int) -> str:
         """Return the text of one token, special ones included; U+FFFD for part of a character."""
-        return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
+        if token_id not in self._names:
+            name = self._tokenizer.decode([token_id], skip_special_tokens=False)
+            self._names[token_id] = str(name)
+        return self._names[token_id]
 
-    def score_prompt(self, job: Job, begin: int, logits: Tensor) -> None:
-        """Take note of the prompt's own log-probabilities, `logits` being of [begin, ...)."""
-        if begin == 0:
-            # Nothing stands before the first token: it has no probability.
-            text = self.token(job.tokens[0])
-            job.prompt_logprobs.append(TokenLogprob(job.tokens[0], text, None))
-            job.shown = len(text)
-        following = range(begin + 1, min(begin + 1 + len(logits), job.prompt_length))
-        for row, at in enumerate(following):
-            scored = self._score(job, logits[row], job.tokens[at])
-            job.prompt_logprobs.append(scored)
-            job.shown += len(scored.token)
+    def score_prompt(self, job: Job, logits: Tensor) -> bool:
+        """Take note of the prompt's scores where they are asked for; False: they are not finite.
+
+        `logits` are of the last tokens computed, from the one before the first without a score.
+        """
+        scores = job.lease.scores if job.lease is not None else None
+        if scores is None:
+            return True
+        following = job.tokens[len(scores) : min(job.computed + 1, job.prompt_length)]
+        if following:
+            new = score(logits[: len(following)], following, scores.width)
+            if not all(map(math.isfinite, new.logprobs)):
+                return False
+            scores.extend(new)
+        return True
 
     def echo(self, job: Job) -> Chunk:
         """Return the prompt as the beginning of the answer."""
         text = self.decode(job.request.prompt_ids)
+        scored: list[TokenLogprob] = []
+        if job.lease is not None and job.lease.scores is not None:
+            offset = 0
+            for at, token in enumerate(job.request.prompt_ids):
+                scored.append(self._named(token, job.lease.scores, at, offset))
+                offset += len(scored[-1].token)
+            # Nothing stands before the first token: it has no probability.
+            scored[0] = replace(scored[0], logprob=None, top=())
         job.shown = len(text)
-        return Chunk(text, job.request.prompt_ids, tuple(job.prompt_logprobs))
+        return Chunk(text, job.request.prompt_ids, tuple(scored))
 
     def extend(self, job: Job, token: int, logits: Tensor) -> tuple[Chunk, FinishReason | None]:
         """Append a token; return what became certain, and why it ends if it does."""
@@ -53,7 +71,8 @@ class Replies:
         ended = token == self._eos and not job.request.ignore_eos
         scores: tuple[TokenLogprob, ...] = ()
         if job.request.logprobs is not None:
-            scores = (self._score(job, logits, token),)
+            own = score(logits.unsqueeze(0), [token], job.request.logprobs)
+            scores = (self._named(token, own, 0, job.shown),)
         text = "" if ended else job.text.push(token)
         job.shown += len(text)
         chunk = Chunk(job.stops.push(text), (token,), scores)
@@ -74,5 +93,7 @@ class Replies:
             seed=job.request.params.seed,
         )
 
-    def _score(self, job: Job, logits: Tensor, token: int) -> TokenLogprob:
-        return score(logits, token, job.request.logprobs or 0, self.token, job.shown)
+    def _named(self, token: int, scores: Scores, at: int, offset: int) -> TokenLogprob:
+        """Return the score at `at` in words; `offset` characters of the answer precede it."""
+        top = tuple((self.token(each), value) for each, value in scores.top(at))
+        return TokenLogprob(token, self.token(token), scores.logprobs[at], top, offset)

@@ -51,9 +51,9 @@ class Sequence:
         return len(self.tokens) - self.computed
 
     @property
-    def scores_prompt(self) -> bool:
-        """Whether the log-probabilities of the prompt are asked for."""
-        return self.request.echo and self.request.logprobs is not None
+    def alternatives(self) -> int | None:
+        """How many alternatives to each token of the prompt; None: it is not scored."""
+        return self.request.logprobs if self.request.echo else None
 
     @property
     def reserve(self) -> int:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from kogpt_bot.generation.request import TokenLogprob
+from kogpt_bot.generation.scores import Scores
 
 
-def score(
-    logits: Tensor, token: int, alternatives: int, name: Callable[[int], str], offset: int
-) -> TokenLogprob:
-    """Return a token's log-probability and the likeliest `alternatives`; `logits` [vocabulary].
-
-    `name` gives a token's text, `offset` is where it begins in the answer, in characters.
-    """
+def score(logits: Tensor, tokens: Sequence[int], alternatives: int) -> Scores:
+    """Return the scores of `tokens`, one for each row of `logits` [rows, vocabulary]."""
     logs = logits.log_softmax(dim=-1)
-    top: tuple[tuple[str, float], ...] = ()
-    if alternatives:
-        values, ids = logs.topk(min(alternatives, logs.shape[0]))
-        pairs = zip(ids.tolist(), values.tolist(), strict=True)
-        top = tuple((name(each), value) for each, value in pairs)
-    return TokenLogprob(token, name(token), float(logs[token]), top, offset)
+    own = logs.gather(1, torch.tensor(tokens, device=logs.device).unsqueeze(1))
+    values, ids = logs.topk(alternatives) if alternatives != 1 else logs.max(dim=-1, keepdim=True)
+    return Scores(
+        alternatives, own.flatten().tolist(), ids.flatten().tolist(), values.flatten().tolist()
+    )

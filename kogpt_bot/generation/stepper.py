@@ -19,7 +19,7 @@ from kogpt_bot.errors import GenerationError, GenerationExpired, GenerationOutOf
 from kogpt_bot.generation.attention import Segment
 from kogpt_bot.generation.figures import GAPS_S, SIZES, WAITS_S, Histogram, Rate
 from kogpt_bot.generation.job import Event, Job
-from kogpt_bot.generation.kv_blocks import BLOCK, common_prefix
+from kogpt_bot.generation.kv_blocks import BLOCK, Match, common_prefix
 from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.model import GPTJ
 from kogpt_bot.generation.replies import Replies
@@ -31,6 +31,7 @@ from kogpt_bot.generation.scheduler import Sequence as Running
 log = structlog.get_logger(__name__)
 
 Part = tuple[Running, int]  # a sequence, and how many of its tokens a step computes
+NOT_FINITE = "the model gave NaN or infinity"
 Tell = Callable[[list[tuple[Job, Event]]], None]
 
 
@@ -112,24 +113,27 @@ class Stepper:
             self._fail(each, GenerationExpired("the deadline passed before the answer was whole"))
 
     def _fit(self, sequence: Running) -> Fit:
-        prompt, salt = sequence.request.prompt_ids, sequence.request.cache_salt
-        match = self.cache.match(() if sequence.scores_prompt else prompt, salt)
-        wanted = [] if sequence.scores_prompt else list(prompt[:-1])
+        match, scored = self._match(sequence), sequence.alternatives is not None
+        prompt = list(sequence.request.prompt_ids)
+        wanted = prompt if scored else prompt[:-1]
         for other in self.scheduler.running:
             # What another is reading at this moment need not be read twice.
-            if other.pending > 1 and other.request.cache_salt == salt:
+            if other.pending > 1 and _serves(other, sequence):
                 common = common_prefix(other.tokens, wanted)
-                if common - common % BLOCK > match.tokens:
+                if common - common % BLOCK > match.tokens + scored:
                     return Fit.LATER
         return Fit.YES if self.cache.can_admit(match, sequence.reserve) else Fit.NO
 
     def _begin(self, sequence: Running) -> None:
         """Take room, and take over what the cache has of the beginning."""
-        prompt, salt = sequence.request.prompt_ids, sequence.request.cache_salt
-        match = self.cache.match(() if sequence.scores_prompt else prompt, salt)
-        sequence.hold(self.cache.admit(match, sequence.reserve, salt))
+        match = self._match(sequence)
+        sequence.hold(self.cache.admit(match, sequence.reserve, sequence.request.cache_salt))
         self.counters.reused += match.tokens
         self.counters.queue_wait.add(self._clock() - sequence.arrived)
+
+    def _match(self, sequence: Running) -> Match:
+        request = sequence.request
+        return self.cache.match(request.prompt_ids, request.cache_salt, sequence.alternatives)
 
     # --- the model ------------------------------------------------------------------------------
 
@@ -186,7 +190,7 @@ class Stepper:
             at += segment.want
             if isinstance(job, Job):
                 self._computed(job, count, own)
-                if segment.want and not job.pending:
+                if segment.want and not job.pending and job.lease is not None:
                     rows.append((job, own[-1]))
         self._choose(rows)
 
@@ -197,8 +201,8 @@ class Stepper:
         if begin < job.prompt_length:
             self.counters.prefilled += count
             self.counters.prefill_rate.add(self._clock(), count)
-            if job.scores_prompt:
-                self._replies.score_prompt(job, begin, logits)
+            if not self._replies.score_prompt(job, logits):
+                self._fail_part([(job, count)], GenerationError(NOT_FINITE))
         if job.lease is not None and job.computed // BLOCK > begin // BLOCK:
             with self.lock:
                 self.cache.advance(job.lease, job.tokens[: job.computed])
@@ -216,7 +220,7 @@ class Stepper:
                 self._echo(job)
                 self._finish(job, FinishReason.LENGTH)
             elif not well:
-                self._fail_part([(job, 1)], GenerationError("the model gave NaN or infinity"))
+                self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
         kept = [n for n, (job, _) in enumerate(rows) if job.lease is not None]
         if not kept:
             return
@@ -281,12 +285,22 @@ def _batch(plan: Sequence[Part]) -> tuple[list[Segment], tuple[Tensor, Tensor, T
         if each.lease is None:
             raise GenerationError("the sequence has no room in the cache")
         begin, end, table = each.computed, each.computed + count, each.lease.table
-        want = count if each.scores_prompt else int(end == len(each.tokens))
+        want = int(end == len(each.tokens))
+        if each.lease.scores is not None:  # from the token before the first without a score
+            want = max(want, end - max(begin, len(each.lease.scores) - 1))
         segments.append(Segment(table, each.spans, len(tokens), count, begin, want))
         tokens += each.tokens[begin:end]
         positions += range(begin, end)
         slots += [table[at // BLOCK] * BLOCK + at % BLOCK for at in range(begin, end)]
     return segments, (torch.tensor(tokens), torch.tensor(positions), torch.tensor(slots))
+
+
+def _serves(one: Running, other: Running) -> bool:
+    """Whether what one computes will serve the other."""
+    if one.request.cache_salt != other.request.cache_salt:
+        return False
+    wanted, given = other.alternatives, one.alternatives
+    return wanted is None or (given is not None and given >= wanted)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

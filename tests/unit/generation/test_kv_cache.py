@@ -10,6 +10,7 @@ from kogpt_bot.generation.kv_blocks import BLOCK, Tier, common_prefix
 from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.request import GenerationRequest
 from kogpt_bot.generation.scheduler import Fit, Scheduler, Sequence
+from kogpt_bot.generation.scores import Scores
 
 
 def tokens(count, begin=0):
@@ -110,15 +111,92 @@ def test_an_idle_channel_moves_to_the_host_and_comes_back():
     assert cache.host_used == 6
     cache.moves.clear()
     match = cache.match(first)
-    assert match.tokens == 80
+    assert match.tokens == 95  # the last block is copied, for it is not wanted whole
     lease = cache.admit(match, 96)
     back = [move for move in cache.moves if move.tier is Tier.IN]
     assert [move.source for move in back] == [
         move.target for move in sorted(out, key=lambda m: m.source)
-    ][:5]
-    assert [move.target for move in back] == lease.table[:5]
+    ]
+    assert [move.target for move in back] == lease.table
+    assert [move.tokens for move in back] == [BLOCK] * 5 + [15]
     cache.release(lease, first, keep=True)
     assert cache.counts.moved_in == 5
+
+
+def fresh(text, at, width):
+    """The score of one token as a model would give it: it depends on all that precedes."""
+    number = hash(tuple(text[:at])) % 1000
+    ids = [number + rank for rank in range(width)]
+    return Scores(width, [-number - text[at] / 8], ids, [-each / 4 for each in ids])
+
+
+def score(cache, prompt, alternatives=1, salt=""):
+    """Score a prompt as `serve` serves one; return how much need not be computed."""
+    lease = cache.admit(cache.match(prompt, salt, alternatives), len(prompt), salt)
+    for at in range(len(lease.scores), len(prompt)):
+        lease.scores.extend(fresh(prompt, at, alternatives))
+    cache.release(lease, prompt, keep=True)
+    return lease.cached
+
+
+def test_a_scored_prompt_takes_over_scores_and_computes_one_token_more():
+    cache = KVCache(40)
+    assert score(cache, tokens(70)) == 0
+    for prompt, known in (
+        ([*tokens(70), 999], 69),
+        ([*tokens(50), 999, 998], 49),  # the score of 999 is that of the logits of the 50th
+        (tokens(70), 69),
+        (tokens(64), 63),
+        ([*tokens(64), 999], 63),
+        ([*tokens(65), 999], 63),  # a block is not begun for one token
+        ([0, 999], 0),
+        ([5, *tokens(70)], 0),
+    ):
+        match = cache.match(prompt, alternatives=1)
+        assert match.tokens == known
+        scores = match.scores()
+        assert len(scores) == known + 1
+        for at in range(1, known + 1):
+            assert scores.logprobs[at] == fresh(prompt, at, 1).logprobs[0]
+
+
+def test_what_was_read_without_scores_does_not_serve_a_scored_prompt_but_the_other_way_round():
+    cache = KVCache(40)
+    serve(cache, tokens(40))
+    assert cache.match(tokens(40), alternatives=0).tokens == 0
+    assert score(cache, tokens(40)) == 0
+    assert cache.match([*tokens(40), 999]).tokens == 40
+    assert cache.match([*tokens(40), 999], alternatives=1).tokens == 31  # one was there before
+    assert cache.used == 0
+
+
+def test_scores_with_fewer_alternatives_are_replaced_and_with_more_they_serve():
+    cache = KVCache(40)
+    score(cache, tokens(48), 1)
+    assert cache.match(tokens(48), alternatives=3).tokens == 0
+    bytes_before = cache.score_bytes
+    score(cache, tokens(48), 3)
+    assert cache.score_bytes == bytes_before + 48 * 2 * 8
+    match = cache.match(tokens(48), alternatives=2)
+    assert match.tokens == 47
+    assert match.scores().top(40) == fresh(tokens(48), 40, 3).top(0)[:2]
+
+
+def test_scores_go_with_their_blocks():
+    cache = KVCache(6, host_blocks=3)
+    for begin in range(0, 50_000, 1000):
+        score(cache, tokens(96, begin), 20)
+        assert 0 < cache.score_bytes <= (6 + 3) * BLOCK * (4 + 8 * 20)
+    cache.drop_idle()
+    assert cache.score_bytes == 0
+
+
+def test_scores_come_back_from_the_host_with_their_blocks():
+    cache = KVCache(6, host_blocks=10)
+    score(cache, tokens(96))
+    score(cache, tokens(96, 1000))
+    assert cache.host_used == 6
+    assert score(cache, tokens(96)) == 95
 
 
 def test_the_host_has_its_own_limit():
@@ -201,9 +279,20 @@ class Machine(RuleBasedStateMachine):
         self.device = {n: {} for n in range(self.BLOCKS)}
         self.host = {n: {} for n in range(self.HOST)}
 
+    def match(self, sequence):
+        asked = sequence.request
+        return self.cache.match(asked.prompt_ids, asked.cache_salt, sequence.alternatives)
+
     def fit(self, sequence):
-        match = self.cache.match(sequence.request.prompt_ids, sequence.request.cache_salt)
+        match = self.match(sequence)
         return Fit.YES if self.cache.can_admit(match, sequence.reserve) else Fit.NO
+
+    def score(self, sequence):
+        """Score what follows the tokens that are computed."""
+        if (scores := sequence.lease.scores) is not None:
+            end = min(sequence.computed + 1, sequence.prompt_length)
+            for at in range(len(scores), end):
+                scores.extend(fresh(sequence.tokens, at, scores.width))
 
     def carry_out(self):
         for move in self.cache.moves:
@@ -228,8 +317,9 @@ class Machine(RuleBasedStateMachine):
         more=st.integers(0, 30),
         priority=st.integers(0, 1),
         salt=st.sampled_from(["", "", "", "x"]),
+        alternatives=st.sampled_from([None, None, 0, 1, 3]),
     )
-    def arrive(self, begin, shared, own, kind, more, priority, salt):
+    def arrive(self, begin, shared, own, kind, more, priority, salt, alternatives):
         if self.scheduler.waiting == 6:
             return
         prompt = (*tokens(shared, begin), *tokens(own, 1000 * (kind + 1)))
@@ -237,7 +327,7 @@ class Machine(RuleBasedStateMachine):
             Sequence(
                 GenerationRequest(
                     "r", prompt, max_tokens=more, channel=str(kind), priority=priority,
-                    cache_salt=salt,
+                    cache_salt=salt, echo=alternatives is not None, logprobs=alternatives,
                 )
             )
         )  # fmt: skip
@@ -245,8 +335,8 @@ class Machine(RuleBasedStateMachine):
     @rule(fails=st.sampled_from([False, False, False, True]))
     def step(self, fails):
         for each in self.scheduler.admit(self.fit):
-            prompt, salt = each.request.prompt_ids, each.request.cache_salt
-            each.hold(self.cache.admit(self.cache.match(prompt, salt), each.reserve, salt))
+            match = self.match(each)
+            each.hold(self.cache.admit(match, each.reserve, each.request.cache_salt))
         plan = self.scheduler.plan()
         self.carry_out()
         writers = [n for s, _ in plan for n in s.lease.table[s.computed // BLOCK :]]
@@ -262,12 +352,23 @@ class Machine(RuleBasedStateMachine):
                 self.end(each, keep=False)
                 continue
             each.computed += count
+            self.score(each)
             self.cache.advance(each.lease, each.tokens[: each.computed])
             if not each.pending:
+                self.check_scores(each.tokens, each.lease.scores, each.prompt_length)
                 if each.generated < each.request.max_tokens:
                     each.tokens.append(7 + each.generated % 3)
                 else:
                     self.end(each, keep=True)
+
+    def check_scores(self, text, scores, count):
+        """What was taken over is what would have been computed."""
+        if scores is None:
+            return
+        assert len(scores) == count
+        for at in range(1, count):
+            own = fresh(text, at, scores.width)
+            assert (scores.logprobs[at], scores.top(at)) == (own.logprobs[0], own.top(0))
 
     @precondition(lambda self: self.scheduler.running)
     @rule(data=st.data())
@@ -281,12 +382,20 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_leaks(self):
-        nodes, stack = [], list(self.cache._roots.values())
+        nodes, stack = [], [(root, ()) for root in self.cache._roots.values()]
         while stack:
-            node = stack.pop()
-            stack += node.children.values()
+            node, before = stack.pop()
+            text = before + node.tokens
+            stack += [(child, text) for child in node.children.values()]
             if node.parent is not None:
                 nodes.append(node)
+                if (scores := node.scores) is not None:
+                    assert len(scores) <= len(node.tokens)
+                    for at in range(not before, len(scores)):
+                        own = fresh(text, len(before) + at, scores.width)
+                        assert (scores.logprobs[at], scores.top(at)) == (
+                            own.logprobs[0], own.top(0),
+                        )  # fmt: skip
                 assert (node.block is None) != (node.host is None)
                 assert node.on_device == sum(c.block is not None for c in node.children.values())
                 assert node.block is not None or not node.on_device
@@ -304,6 +413,7 @@ class Machine(RuleBasedStateMachine):
             assert node.refs == held.count(node)
         assert self.cache.idle == sum(n.refs == 0 and n.block is not None for n in nodes)
         assert self.cache.shared == sum(n.refs > 1 for n in nodes)
+        assert self.cache.score_bytes == sum(n.scores.size for n in nodes if n.scores)
         assert self.cache.used + self.cache.idle + self.cache.free == self.BLOCKS
 
     def teardown(self):
@@ -312,6 +422,7 @@ class Machine(RuleBasedStateMachine):
         self.cache.drop_idle()
         assert self.cache.free == self.BLOCKS
         assert not self.cache._roots
+        assert self.cache.score_bytes == 0
 
 
 TestMachine = Machine.TestCase
