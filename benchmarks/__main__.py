@@ -1,4 +1,4 @@
-"""`python -m benchmarks [loading | engine | report | arrivals] ...`; alone: what needs no peer."""
+"""`python -m benchmarks [NAME] ...`; alone: loading, which needs neither a peer nor data."""
 
 import sys
 
@@ -21,7 +21,11 @@ def main(arguments: list[str]) -> int:
         from benchmarks.engine import arrivals
 
         return arrivals.main(rest)
-    print(f"{name}: allowed: loading, engine, report, arrivals", file=sys.stderr)
+    if name == "evaluation":
+        from benchmarks import evaluation
+
+        return evaluation.main(rest)
+    print(f"{name}: allowed: loading, engine, report, arrivals, evaluation", file=sys.stderr)
     return 2
 
 
