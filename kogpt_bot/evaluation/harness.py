@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from kogpt_bot.errors import ConfigurationError
 from kogpt_bot.evaluation.data import Benchmark, Item
 
 TASKS = Path(__file__).parent / "tasks"
+PLACE = re.compile(r"\{\{(\w+)\}\}")  # in a task's text: a field of the item
 CONCURRENT = 16  # requests at once: as many as the service answers at the same time
 TIMEOUT_S = 600  # of one request: a long prompt on a CPU, in a queue
 
@@ -56,7 +58,14 @@ def require() -> None:
 def task(benchmark: Benchmark, items: Sequence[Item], shots: Sequence[Item]) -> dict[str, Any]:
     """Return the harness's task for `items`, the same `shots` before each of them."""
     described = yaml.safe_load((TASKS / f"{benchmark.name}.yaml").read_text(encoding="utf-8"))
-    return {**described, **_data(items, shots)}
+    template = described["doc_to_text"]
+
+    def asked(row: Mapping[str, object]) -> str:
+        # The harness would compile the template for every shot of every item, and take a review
+        # that is a number for the number of a class.
+        return PLACE.sub(lambda place: str(row[place[1]]), template)
+
+    return {**described, "doc_to_text": asked, **_data(items, shots)}
 
 
 def _data(items: Sequence[Item], shots: Sequence[Item]) -> dict[str, Any]:
@@ -110,14 +119,9 @@ def run(benchmark: Benchmark, items: Sequence[Item], shots: Sequence[Item], targ
 def prompts(described: Mapping[str, Any], item: Item, shots: Sequence[Item]) -> list[str]:
     """Return the whole text of an item, once for each class: what the harness sends as tokens."""
     delimiter, space = described["fewshot_delimiter"], described["target_delimiter"]
-
-    def asked(each: Item) -> str:
-        text: str = described["doc_to_text"]
-        return text.replace("{{text}}", each.text).replace("{{other}}", each.other)
-
-    choices = described["doc_to_choice"]
-    examples = (f"{asked(shot)}{space}{choices[shot.label]}{delimiter}" for shot in shots)
-    context = "".join(examples) + asked(item)
+    asked, choices = described["doc_to_text"], described["doc_to_choice"]
+    examples = (f"{asked(asdict(s))}{space}{choices[s.label]}{delimiter}" for s in shots)
+    context = "".join(examples) + asked(asdict(item))
     return [f"{context}{space}{choice}" for choice in choices]
 
 

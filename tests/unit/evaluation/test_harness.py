@@ -36,6 +36,16 @@ def test_the_second_class_of_sts_is_the_same():
     assert different.endswith("정답: 다름")
 
 
+def test_what_people_write_is_taken_as_it_is():
+    """Neither a number nor what looks like a place for another field is read as such."""
+    for text in ("10", "{{other}} {{text}}", "{% if %}"):
+        described = task(STS, [], [])
+        assert described["doc_to_text"]({"text": text, "other": "나"}) == (
+            f"문장1: {text}\n문장2: 나\n정답:"
+        )
+        assert prompts(task(NSMC, [], []), Item(text, 0), [])[0] == f"{text} (부정)"
+
+
 def test_the_likeliest_class_is_predicted():
     assert Run(((-1.0, -2.0), (-3.0, -0.5))).predicted == [0, 1]
 
