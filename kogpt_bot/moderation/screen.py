@@ -12,6 +12,7 @@ HOLD_BACK = 12  # characters; clean text is never later than this
 # A profane word of so many characters, disguise included, never shows; the two more are for what
 # follows it. The beginning of a longer one may be out before its end arrives.
 LONGEST = HOLD_BACK - 2
+LOOK_AHEAD = 8  # characters that may be shown sooner, so that 시발점 is never cut after 시발
 MEMORY = 48  # released characters that are looked at again, for the words on the left
 MASK = "○○"
 
@@ -35,6 +36,10 @@ class _Tail:
 def masked(_: Match) -> str:
     """Show ○○ for a match."""
     return MASK
+
+
+def _overlap(one: Match, other: Match) -> bool:
+    return one.start < other.end and other.start < one.end
 
 
 class StreamScreen:
@@ -62,14 +67,16 @@ class StreamScreen:
         return self._release(len(self._tail.text))
 
     def _release(self, until: int) -> Screened:
-        """Release up to `until`, or to the end of the match that begins before it."""
+        """Release up to `until`, or to the end of the word that would be cut there."""
         tail = self._tail
         if until <= tail.released:
             return Screened("", ())
+        found = self._detector.find(tail.text)
+        until = self._cut(until, found)
         pieces: list[str] = []
         matches: list[Match] = []
         at = tail.released
-        for match in self._detector.find(tail.text):
+        for match in found:
             if match.end <= at or match.start >= until:
                 continue
             shown = match.text if match.severity < self._threshold else self._show(match)
@@ -81,6 +88,23 @@ class StreamScreen:
         pieces.append(tail.text[at:until])
         self._forget(max(at, until))
         return Screened("".join(pieces), tuple(matches))
+
+    def _cut(self, until: int, found: tuple[Match, ...]) -> int:
+        """Return where to cut: at `until`, or a little later where that would cut a clean word.
+
+        What is out must not read as profane by itself. 시발 of 시발점 need not wait for its 점,
+        which is here already: it is shown together with it.
+        """
+        text, released = self._tail.text, self._tail.released
+        for cut in range(until, min(until + LOOK_AHEAD, len(text)) + 1):
+            seems = [
+                match
+                for match in self._detector.find(text[:cut])
+                if match.severity >= self._threshold and match.end > released
+            ]
+            if all(any(_overlap(match, real) for real in found) for match in seems):
+                return cut
+        return until
 
     def _forget(self, released: int) -> None:
         drop = max(0, released - MEMORY)

@@ -39,6 +39,18 @@ def test_the_right_context_is_waited_for(detector: Detector) -> None:
     assert (shown, spans) == ("여행의 시발점이다", [])
 
 
+@pytest.mark.parametrize(
+    "clean", ["시발점이다", "보지 못했다", "새끼 고양이", "이년 전에", "개시발표", "pussy willow"]
+)
+def test_a_clean_word_is_not_cut_into_a_profane_one(detector: Detector, clean: str) -> None:
+    text = f"어제 읽은 이야기인데 {clean} 라고 적혀 있어서 한참을 웃었다고 합니다"
+    screen, shown = StreamScreen(detector), ""
+    for char in text:
+        shown += screen.feed(char).text
+        assert not detector.is_profane(shown), shown
+    assert shown + screen.finish().text == text
+
+
 def test_mild_words_pass_and_are_reported(detector: Detector) -> None:
     shown, spans = stream(StreamScreen(detector), ["젠", "장 늦었다"])
     assert (shown, spans) == ("젠장 늦었다", [(0, 2)])
