@@ -6,13 +6,17 @@ import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
+from kogpt_bot.moderation.alike import spoken
+from kogpt_bot.moderation.cloaked import Cloaked
 from kogpt_bot.moderation.drawing import drawn
 from kogpt_bot.moderation.hangul import is_syllable
-from kogpt_bot.moderation.hangul_rules import HangulRules
+from kogpt_bot.moderation.hangul_rules import HangulRules, Hit
 from kogpt_bot.moderation.latin_rules import LatinRules, keyed_words
-from kogpt_bot.moderation.lexicon import Category, LatinRule, Lexicon, Rule, load_default
+from kogpt_bot.moderation.lexicon import AnyRule, Category, LatinRule, Lexicon, Rule, load_default
 from kogpt_bot.moderation.normalise import View, normalise, shortened
+from kogpt_bot.moderation.romanised import Romanised
 
 PROFANE = 2  # the severity from which a text counts as profane
 _FILLER = re.compile(r"[^가-힣ㄱ-ㅣ]+")  # what was put between the syllables
@@ -51,8 +55,12 @@ class Detector:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
-        self._hangul = HangulRules(lexicon.rules)
+        self._hangul = HangulRules(
+            (*lexicon.rules, *chain.from_iterable(map(spoken, lexicon.cloaked)))
+        )
         self._latin = LatinRules(lexicon.latin)
+        self._cloaked = Cloaked(lexicon.cloaked)
+        self._romanised = Romanised(lexicon.cloaked)
         phrases = sorted(lexicon.innocent, key=len, reverse=True)
         parts = (re.escape(phrase).replace(r"\ ", " {0,2}") for phrase in phrases)
         begins = re.escape("".join(sorted({phrase[0] for phrase in phrases})))  # fails fast
@@ -96,29 +104,37 @@ class Detector:
         """
         innocent: _Spans | None = None
         found: list[Match] = []
-        for start, end, rule in self._hits(view):
-            if new and not view.altered(start, end):
+        for start, end, word, rule in self._hits(view):
+            low, high = view.span(start, end)
+            if new and text[low:high].lower() == view.text[start:end]:
                 continue
             if innocent is None:
                 innocent = _Spans(self._innocent, view.text)
             if not innocent.cover(start, end):
-                canonical = rule.word or _FILLER.sub("", view.text[start:end])
-                found.append(_match(text, view.span(start, end), rule, canonical))
+                canonical = word or _FILLER.sub("", view.text[start:end])
+                found.append(_match(text, (low, high), rule, canonical))
         return found
 
-    def _hits(self, view: View) -> Iterator[tuple[int, int, Rule | LatinRule]]:
+    def _hits(self, view: View) -> Iterator[tuple[int, int, str, AnyRule]]:
+        """Yield span, word and rule of what may be profane."""
         for hit in self._hangul.find(view):
-            yield hit.start, hit.end, hit.rule
-        yield from self._latin.find(view.text)
+            yield hit.start, hit.end, hit.rule.word, hit.rule
+        for start, end, latin in self._latin.find(view.text):
+            yield start, end, latin.word, latin
+        yield from self._cloaked.find(view.text)
+        yield from self._romanised.find(view.text)
 
     def _keyed(self, text: str) -> Iterator[Match]:
-        """Find Korean typed with the keyboard set to English: `tlqkf`."""
+        """Find Korean typed with the keyboard set to English: `tlqkf`, `tl qkf`."""
+        known: dict[str, Hit | None] = {}
         for start, end, reading in keyed_words(text):
-            for hit in self._hangul.find(View(reading)):
-                if hit.rule.severity >= PROFANE and not self._innocent.fullmatch(text, start, end):
-                    canonical = hit.rule.word or reading[hit.start : hit.end]
-                    yield _match(text, (start, end), hit.rule, canonical)
-                    break
+            if reading not in known:
+                hits = self._hangul.find(View(reading))
+                known[reading] = next((hit for hit in hits if hit.rule.severity >= PROFANE), None)
+            hit = known[reading]
+            if hit is not None and not self._innocent.fullmatch(text, start, end):
+                canonical = hit.rule.word or reading[hit.start : hit.end]
+                yield _match(text, (start, end), hit.rule, canonical)
 
     def is_profane(self, text: str, threshold: int = PROFANE) -> bool:
         """Whether anything in `text` is at least as severe as `threshold`."""
@@ -129,7 +145,7 @@ class Detector:
         return [_explanation(match) for match in self.find(text)] or ["nothing found"]
 
 
-def _match(text: str, span: tuple[int, int], rule: Rule | LatinRule, canonical: str) -> Match:
+def _match(text: str, span: tuple[int, int], rule: AnyRule, canonical: str) -> Match:
     start, end = span
     return Match(start, end, text[start:end], canonical, rule.category, rule.severity, rule.id)
 

@@ -22,26 +22,44 @@ _VOWELS = dict(
 _LIKE_VOWELS = "hlrk1|!i"  # of these, the ones that are read so before a vowel is certain
 # Before a vowel.
 _ONSETS = dict(
-    zip("a^s$人入7gqbpjwzlnmkco02d", "ㅅㅅㅅㅅㅅㅅㄱㄱㅂㅂㅂㅈㅈㅈㄴㄴㅁㄲㅊㅇㅇㄹㄷ", strict=True)
+    zip(
+        "a^s$人入7gqbpjwzlnmkco02dスヌ大口ロ日廿甘己乙フしレ",
+        "ㅅㅅㅅㅅㅅㅅㄱㄱㅂㅂㅂㅈㅈㅈㄴㄴㅁㄲㅊㅇㅇㄹㄷㅈㅈㅈㅁㅁㅂㅂㅂㄹㄹㄱㄴㄴ",
+        strict=True,
+    )
 )
-_LIKE_ONSETS = "a^7人入"  # of these, the ones that may stand before what is only like a vowel
+_LIKE_ONSETS = "a^7人入スヌ大口ロ日廿甘己乙フしレ"  # of these, the ones that may stand before what is only like a vowel
 # After a vowel, where none follows.
 _CODAS = dict(zip("o07l2znt", "ㅇㅇㄱㄹㄹㄹㄴㅅ", strict=True))
 _TWINS = dict(zip("ㄱㄷㅂㅅㅈ", "ㄲㄸㅃㅆㅉ", strict=True))
 
+# Chinese characters that are read aloud, and pictures of what they are called.
+_READ_ALOUD = dict(
+    zip(
+        "十拾八捌發発發髮時始市氏犬病兵身神信新臣年女子地知支娘母南尾美米鳥雙🐦🐤🐥👣🦶",
+        "십십팔팔발발발발시시시씨견병병신신신신신년녀자지지지낭모남미미미조쌍새새새발발",
+        strict=True,
+    )
+)
+_ALOUD = f"[{''.join(_READ_ALOUD)}]"
+_GLYPH = "[人入スズヌ大口ロ日廿甘己乙フしレ]"  # drawn like consonants
 _HINT = re.compile(
+    rf"{_ALOUD}[가-힣{''.join(_READ_ALOUD)}]|[가-힣]{_ALOUD}|{_GLYPH}[lI1|!Hh][가-힣ㄱ-ㅎ]"
+    r"|7[Hh](?=[가-힣])|[가-힣]77[lI1|!iㅣ]|"
     r"[ㄱ-ㅎ][a-zA-Z0-9|!_-]|[a-zA-Z0-9^$人入][ㅏ-ㅣ丨]|[ㄱ-ㅣ][ .,~*·/+-]{1,2}[ㅏ-ㅣ]|人[1lI|!]"
+    r"|(?<![A-Za-z])A[Hhl1|!](?=[가-힣ㄱ-ㅎ0-9])|\^\^?[lI1|!Hh](?=[가-힣ㄱ-ㅎ])"
     r"|[ㅏ-ㅣ][07]|(?P<twin>[ㄱㄷㅂㅅㅈ])(?P=twin)[ㅏ-ㅣ]"
 )
+_MAY = re.compile(rf"[ㄱ-ㅣa-zA-Z0-9^$]|{_GLYPH}|{_ALOUD}")  # a quick look: most texts have none
 _APART = re.compile(r"[ .,~*·/+-]{1,2}")
 
 
 def drawn(text: str) -> View | None:
     """Return the view in which what is drawn beside jamo is read as jamo, or None without any."""
-    if _HINT.search(text) is None:
+    if _MAY.search(text) is None or _HINT.search(text) is None:
         return None
     cells = _without_gaps(fold(text))
-    chars = [cell[0] for cell in cells]
+    chars = [_READ_ALOUD.get(cell[0], cell[0]) for cell in cells]
     _read_shapes(chars)
     _join_twins(chars)
     return view_of(join_jamo([(char, *cell[1:]) for char, cell in zip(chars, cells, strict=True)]))

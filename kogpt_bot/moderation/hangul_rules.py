@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kogpt_bot.moderation.lexicon import Rule
 from kogpt_bot.moderation.normalise import View
@@ -41,6 +41,8 @@ _RIGHT: dict[str, re.Pattern[str] | None] = {
 }
 _INITIALS_LEFT = re.compile(r"(?<![ㄱ-ㅊㅌㅍa-z])")
 _INITIALS_RIGHT = re.compile(r"(?![ㄱ-ㅊㅌㅍ])")
+# Around initials that are a riddle, a lesson or an abbreviation that is explained.
+_ABOUT_INITIALS = ("초성", "자음", "힌트", "약자", "줄임말", "이니셜", "ㄱㄴㄷ", "퀴즈")
 _IGNORED = re.compile(r"[ .]")  # in the context
 # A few syllables, then something else; with what comes after it, if that is a syllable.
 _INTERRUPTED = re.compile(
@@ -97,6 +99,8 @@ class HangulRules:
         self._forms: dict[str, dict[str, list[_Form]]] = {}
         for rule in rules:
             follows = _follows(rule)
+            if rule.initials:
+                rule = replace(rule, not_near=(*rule.not_near, *_ABOUT_INITIALS))
             lists = (rule.joined, rule.not_joined, rule.not_before, rule.not_near)
             contextual = any(lists)
             for text in rule.forms:

@@ -19,6 +19,11 @@ _BREAK = r"[.\-_,~'`·]{0,2}+"  # between two letters
 _SPACE = " {0,2}+"
 _PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z]+)")
 KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z])")  # long enough to be no accident
+_KEYED_APART = re.compile(  # syllable by syllable: tl qkf; a real word has a vowel of English
+    r"(?<![A-Za-z])(?=[A-Za-z ]{5})(?=(?:[A-Za-z]{2,5} ){0,3}[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{2,5}(?![A-Za-z]))"
+    r"[A-Za-z]{2,5}(?: [A-Za-z]{2,5}){1,3}(?![A-Za-z])"
+)
+_LATIN = re.compile("[A-Za-zＡ-Ｚａ-ｚ]")
 _WIDE = re.compile("[Ａ-Ｚａ-ｚ]")
 _NARROW = {wide: wide - 0xFEE0 for wide in (*range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))}
 _FIRST = {"a": "a@", "s": "s$5"}  # signs for a first letter
@@ -79,6 +84,8 @@ def _expression(rule: LatinRule, forms: list[str]) -> str:
     """Return the expression for the forms of `rule` that begin with one letter."""
     joined = "|".join(map(_joined, forms))
     left, right = ("", "") if rule.inside else (_WORD_BEGINS, "(?![a-z])")
+    if rule.only == "hidden":
+        left += f"(?!(?:{'|'.join(forms)})(?![a-z]))"
     plain = [form for form in forms if form.isalpha() and len(form) >= 4]
     spaced = "|".join(" ".join(map(_either, form)) for form in plain)
     letters = f"|{_WORD_BEGINS}(?:{spaced})(?![a-z])" if spaced else ""
@@ -124,14 +131,21 @@ def keyed_words(text: str) -> Iterator[tuple[int, int, str]]:
 
     A word with capitals is read in small letters, too: Whwrk, TLQKF.
     """
+    if _LATIN.search(text) is None:
+        return
     narrow = text.translate(_NARROW) if _WIDE.search(text) else text
     for match in KEYED.finditer(narrow):
         for word in sorted({match.group(), match.group().lower()}):
             if reading := _reading(word):
                 yield match.start(), match.end(), reading
+    for match in _KEYED_APART.finditer(narrow):
+        for words in sorted({match.group(), match.group().lower()}):
+            readings = [_reading(word, 1) for word in words.split(" ")]
+            if all(len(reading) == 1 for reading in readings):
+                yield match.start(), match.end(), "".join(readings)
 
 
 @lru_cache(maxsize=8192)
-def _reading(word: str) -> str:
+def _reading(word: str, least: int = 2) -> str:
     reading = from_keys(word)
-    return reading if len(reading) >= 2 and all(map(is_syllable, reading)) else ""
+    return reading if len(reading) >= least and all(map(is_syllable, reading)) else ""

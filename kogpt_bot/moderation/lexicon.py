@@ -60,6 +60,18 @@ class LatinRule:
     forms: tuple[str, ...]
     word: str = ""
     inside: bool = False
+    only: str = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class CloakedRule:
+    """Words in Hangul that are also looked for with a part of them hidden, or romanised."""
+
+    id: str
+    category: Category
+    severity: int
+    words: tuple[str, ...]
+    masked: bool = False  # whether words of two syllables are, too, with a mask for the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +81,12 @@ class Lexicon:
     rules: tuple[Rule, ...]
     latin: tuple[LatinRule, ...]
     innocent: tuple[str, ...]
+    cloaked: tuple[CloakedRule, ...] = ()
 
 
+AnyRule = Rule | LatinRule | CloakedRule
+_KINDS: Mapping[str, type[AnyRule]] = {"rules": Rule, "latin": LatinRule, "cloaked": CloakedRule}
+_LISTS: Mapping[type[AnyRule], str] = {Rule: "forms", LatinRule: "forms", CloakedRule: "words"}
 _CHOICES = {
     "gaps": ("none", "tight", "spaced"),
     "left": ("any", "edge", "start", "alone"),
@@ -92,36 +108,37 @@ def load(text: str, *, name: str) -> Lexicon:
         data = yaml.load(text, Loader=loader)  # noqa: S506  # a safe loader, in C where there is one
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{name}: {error}") from error
-    if not isinstance(data, dict) or not set(data) <= {"rules", "latin", "innocent"}:
-        raise ConfigurationError(f"{name}: expected the keys rules, latin and innocent")
+    if not isinstance(data, dict) or not set(data) <= {*_KINDS, "innocent"}:
+        raise ConfigurationError(f"{name}: expected the keys {', '.join(_KINDS)} and innocent")
     faults: list[str] = []
-    rules = tuple(_rule(Rule, entry, faults) for entry in data.get("rules") or ())
-    latin = tuple(_rule(LatinRule, entry, faults) for entry in data.get("latin") or ())
+    read = {
+        key: [_rule(kind, entry, faults) for entry in data.get(key) or ()]
+        for key, kind in _KINDS.items()
+    }
+    rules = [rule for entries in read.values() for rule in entries if rule is not None]
     seen: set[str] = set()
-    for rule in (*rules, *latin):
-        if rule is not None and rule.id in seen:
+    for rule in rules:
+        if rule.id in seen:
             faults.append(f"{rule.id}: this id is used twice")
-        if rule is not None:
-            seen.add(rule.id)
+        seen.add(rule.id)
     if faults:
         raise ConfigurationError("\n".join(f"{name}: {fault}" for fault in faults))
     return Lexicon(
         tuple(rule for rule in rules if isinstance(rule, Rule)),
-        tuple(rule for rule in latin if isinstance(rule, LatinRule)),
+        tuple(rule for rule in rules if isinstance(rule, LatinRule)),
         tuple(str(phrase) for phrase in data.get("innocent") or ()),
+        tuple(rule for rule in rules if isinstance(rule, CloakedRule)),
     )
 
 
-def _rule(
-    kind: type[Rule] | type[LatinRule], entry: object, faults: list[str]
-) -> Rule | LatinRule | None:
+def _rule(kind: type[AnyRule], entry: object, faults: list[str]) -> AnyRule | None:
     """Build one rule, or note what is wrong with it."""
     if not isinstance(entry, Mapping):
         faults.append(f"expected a mapping, got {entry!r}")
         return None
     place = str(entry.get("id", entry))
     unknown = set(entry) - {field.name for field in fields(kind)}
-    missing = {"id", "category", "severity", "forms"} - set(entry)
+    missing = {"id", "category", "severity", _LISTS[kind]} - set(entry)
     wrong = [
         f"{key}: {entry[key]!r} is none of {', '.join(allowed)}"
         for key, allowed in _CHOICES.items()

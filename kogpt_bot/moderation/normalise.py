@@ -87,8 +87,8 @@ def _elongation() -> re.Pattern[str]:
         goes_on = "".join(compose("ㅇ", tail, coda) for tail in tails for coda in JONGSEONG)
         behind.append(f"(?<=[{opens}][{goes_on}])")
     # ... or a long run of one sign inside a word: 시ㅋㅋㅋㅋㅋㅋ발
-    run = rf"(?<=[가-힣])(?P<sign>[^가-힣\s])(?P=sign){{{MAX_RUN},}}+(?=[가-힣])"
-    return re.compile(f"[아-잏](?:{'|'.join(behind)})|(?<=[가-힣])[ㅏ-ㅣ]|{run}")
+    run = rf"(?P<sign>[^가-힣\s])(?<=[가-힣].)(?P=sign){{{MAX_RUN},}}+(?=[가-힣])"
+    return re.compile(f"[아-잏](?:{'|'.join(behind)})|[ㅏ-ㅣ](?<=[가-힣].)|{run}")
 
 
 _ELONGATED = _elongation()

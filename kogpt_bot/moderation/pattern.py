@@ -29,9 +29,11 @@ _SURE = 3  # a disguised form of so many syllables is no accident, wherever it b
 _TIGHT = re.compile(rf"[^가-힣\s]{{0,{MAX_GAP}}}+")
 _JAMO_TIGHT = re.compile(r"[^가-힣ㄱ-ㅎ\s]{0,3}+")  # another initial is another word
 # ... with spaces, but for the end of a clause: "존, 나 왔어" is no disguise.
-_SPACED = re.compile(rf"(?![,.!?;:]\s)[^가-힣]{{0,{MAX_GAP}}}+")
+# ... or a number that something is counted with: 쏴 8발.
+_COUNT = r"[^가-힣\s]{0,3}\s[^가-힣\s]{0,2}\d{1,4}[가-힣]"
+_SPACED = re.compile(rf"(?![,.!?;:]\s|{_COUNT})[^가-힣]{{0,{MAX_GAP}}}+")
 _JAMO_SPACED = re.compile(r"(?![,.!?;:]\s)[^가-힣ㄱ-ㅎ]{0,3}+")
-_APART = re.compile(rf"(?![,.!?;:]\s)[^가-힣]{{1,{MAX_GAP}}}+")  # each syllable on its own
+_APART = re.compile(rf"(?![,.!?;:]\s|{_COUNT})[^가-힣]{{1,{MAX_GAP}}}+")  # each syllable on its own
 # A disguise begins where a word begins, or after one of these.
 _LEFT_EDGE = re.compile(r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네오하])")
 _LEFT_OF_SPACED = re.compile(r"(?<![가-힣a-z0-9])")
