@@ -1,7 +1,7 @@
 """Makes rules for words that are spelled as they could be heard: 개쟈식, 뒤져롸, 쐉놈.
 
 In a word of three syllables one may be any that sounds like it. In a word of two it must be one
-that Korean does not write (outside the 2,350 of KS X 1001): 틀똭 is a disguise, 틀닥 a typing error.
+that Korean does not write (outside the 2,350 of KS X 1001): 틀똭 is a disguise, 틀닥 a slip.
 """
 
 from __future__ import annotations

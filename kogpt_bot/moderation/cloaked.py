@@ -35,7 +35,10 @@ _BEGINS = re.compile(
     r"(?<![가-힣ㄱ-ㅣa-z0-9*○#])|(?<=(?<![가-힣])[개씹쌍왜아야와진어에이그저니네넌난좀또])"
     r"|(?<=진짜)|(?<=완전)|(?<=이런)|(?<=저런)|(?<=미친)|(?<=씨발)|(?<=시발)|(?<=존나)|(?<=같은)"
 )
-_ENDINGS = "이가은는을를의에도만과와랑로야아여라요들님처같네냐임인년놈새것거건걸뭐왜진개존씨좀하한해할했함함짓티다고지나려"
+_ENDINGS = (  # particles, endings and what is said next; no list can be complete
+    "이가은는을를의에도만과와랑로야아여라요들님처같네냐임인"
+    "년놈새것거건걸뭐왜진개존씨좀하한해할했함짓티다고지나려"
+)
 _ENDS = re.compile(rf"(?![a-z0-9ㄱ-ㅊㅌㅍ{re.escape(MASKS)}])(?![가-힣](?<![{_ENDINGS}]))")
 
 _Known = dict[tuple[str, str], list[tuple[str, str, CloakedRule]]]

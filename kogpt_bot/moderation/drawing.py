@@ -28,7 +28,9 @@ _ONSETS = dict(
         strict=True,
     )
 )
-_LIKE_ONSETS = "a^7人入スヌ大口ロ日廿甘己乙フしレ"  # of these, the ones that may stand before what is only like a vowel
+_LIKE_ONSETS = (
+    "a^7人入スヌ大口ロ日廿甘己乙フしレ"  # of these, what may stand before a vowel's likeness
+)
 # After a vowel, where none follows.
 _CODAS = dict(zip("o07l2znt", "ㅇㅇㄱㄹㄹㄹㄴㅅ", strict=True))
 _TWINS = dict(zip("ㄱㄷㅂㅅㅈ", "ㄲㄸㅃㅆㅉ", strict=True))

@@ -97,10 +97,8 @@ class HangulRules:
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self._forms: dict[str, dict[str, list[_Form]]] = {}
-        for rule in rules:
+        for rule in map(_with_riddles, rules):
             follows = _follows(rule)
-            if rule.initials:
-                rule = replace(rule, not_near=(*rule.not_near, *_ABOUT_INITIALS))
             lists = (rule.joined, rule.not_joined, rule.not_before, rule.not_near)
             contextual = any(lists)
             for text in rule.forms:
@@ -195,6 +193,13 @@ class HangulRules:
             if not form.contextual or not _harmless(form.rule, text, start, end):
                 return Hit(start, end, form.rule)
         return None
+
+
+def _with_riddles(rule: Rule) -> Rule:
+    """Return the rule; initials are excused where people talk about initials."""
+    if not rule.initials:
+        return rule
+    return replace(rule, not_near=(*rule.not_near, *_ABOUT_INITIALS))
 
 
 def _weight(form: _Form) -> tuple[int, int]:

@@ -19,8 +19,9 @@ _BREAK = r"[.\-_,~'`·]{0,2}+"  # between two letters
 _SPACE = " {0,2}+"
 _PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z]+)")
 KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z])")  # long enough to be no accident
-_KEYED_APART = re.compile(  # syllable by syllable: tl qkf; a real word has a vowel of English
-    r"(?<![A-Za-z])(?=[A-Za-z ]{5})(?=(?:[A-Za-z]{2,5} ){0,3}[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{2,5}(?![A-Za-z]))"
+_NO_ENGLISH = "[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{2,5}(?![A-Za-z])"  # a word without a vowel
+_KEYED_APART = re.compile(  # syllable by syllable: tl qkf
+    rf"(?<![A-Za-z])(?=[A-Za-z ]{{5}})(?=(?:[A-Za-z]{{2,5}} ){{0,3}}{_NO_ENGLISH})"
     r"[A-Za-z]{2,5}(?: [A-Za-z]{2,5}){1,3}(?![A-Za-z])"
 )
 _LATIN = re.compile("[A-Za-zＡ-Ｚａ-ｚ]")
