@@ -83,9 +83,8 @@ ENOUGH_APART = 5  # ... that a word written syllable by syllable must have
 _WORD = re.compile(r"[a-z](?<![a-z0-9][a-z])[a-z]{1,23}(?![a-z0-9])")
 _JOINT = re.compile(r"[ \-_.·]")  # between two syllables
 # What a word may end with besides: vocatives, particles, and whom it is about.
-_ENDINGS = tuple(
-    map(sounds_of, ("들", "아", "야", "이", "가", "는", "놈", "년", "새끼", "하네", "해"))
-)
+_SUFFIXES = ("들", "아", "야", "이", "가", "는", "놈", "년", "새끼", "하네", "해")
+_ENDINGS = tuple(map(sounds_of, _SUFFIXES))
 
 
 class Romanised:
@@ -129,7 +128,7 @@ class Romanised:
         if known := self._words.get(spoken):
             return known
         for ending in _ENDINGS:
-            if spoken.endswith(ending) and len(spoken) - len(ending) >= enough:
-                if known := self._words.get(spoken[: -len(ending)]):
-                    return known
+            stem = spoken.removesuffix(ending)
+            if len(spoken) > len(stem) >= enough and (known := self._words.get(stem)):
+                return known
         return None
