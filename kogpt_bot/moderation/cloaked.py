@@ -16,6 +16,7 @@ from kogpt_bot.moderation.romanised import sounds, sounds_of
 
 MASKS = "*×✕○●◯◎□■#"
 _INNER_MASKS = "?@_♡♥☆★"  # masks only between two syllables; elsewhere they are what they are
+_TELLING = "개씨좆씹쌍썅엿닥"  # 개XX is an insult, 김XX a person whose name is not told
 _STRESSED = 80  # characters between two stars
 LONGEST = 4  # syllables in a word, and letters of it on one side of the hidden part
 
@@ -84,20 +85,25 @@ class Cloaked:
             for more in range(len(tail), -1, -1):
                 rest = head[len(head) - taken :], tail[:more]
                 for hidden, word, rule in self._rest.get(rest, ()):
-                    if _agrees(hidden, place, word, rule) and _ENDS.match(text, end + more):
+                    if _agrees(hidden, place, word) and _ENDS.match(text, end + more):
                         return start - taken, end + more, word, rule
         return None
 
 
-def _agrees(hidden: str, place: re.Match[str], word: str, rule: CloakedRule) -> bool:
+def _agrees(hidden: str, place: re.Match[str], word: str) -> bool:
     """Whether what stands at `place` may hide the syllables `hidden`."""
     shown = place.group()
     if place["mask"]:
-        if len(shown) != len(hidden) or word.startswith(hidden) or _closes(place):
+        if (
+            not len(hidden) <= len(shown) <= (len(hidden) + 1 if len(hidden) > 1 else 1)
+            or word.startswith(hidden)
+            or _closes(place)
+        ):
             return False  # before a word they are bullets and emphasis
         if shown[0] in _INNER_MASKS and word.endswith(hidden):
             return False
-        return rule.masked or len(word) - len(hidden) >= 2
+        rest = len(word) - len(hidden)
+        return rest > 1 or len(hidden) == 1 or word[0] in _TELLING
     onsets = "".join(decompose(syllable)[0] for syllable in hidden)
     if place["initials"]:
         sure = len(word) - len(hidden) >= len(hidden) and not (

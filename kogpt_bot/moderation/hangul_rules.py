@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from kogpt_bot.moderation.lexicon import Rule
 from kogpt_bot.moderation.normalise import View
@@ -27,7 +28,10 @@ CONTEXT = 16  # characters on either side that a rule may look at
 # A word begins: no Hangul before, or one of the syllables that people put before an insult.
 _LEFT: dict[str, re.Pattern[str] | None] = {
     "any": None,
-    "edge": re.compile(r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네넌난좀또])"),
+    "edge": re.compile(
+        r"(?<![가-힣a-z0-9])|(?<=[개씹쌍왜아야와진어에이그저니네넌난좀또])"
+        r"|(?<=진짜)|(?<=완전)|(?<=이런)|(?<=저런)|(?<=존나)|(?<=[씨시]발)|(?<=그냥)|(?<=제발)"
+    ),
     "start": re.compile(r"(?<![가-힣a-z0-9])"),
     "alone": re.compile(r"\A"),
 }
@@ -43,6 +47,7 @@ _INITIALS_LEFT = re.compile(r"(?<![ㄱ-ㅊㅌㅍa-z])")
 _INITIALS_RIGHT = re.compile(r"(?![ㄱ-ㅊㅌㅍ])")
 # Around initials that are a riddle, a lesson or an abbreviation that is explained.
 _ABOUT_INITIALS = ("초성", "자음", "힌트", "약자", "줄임말", "이니셜", "ㄱㄴㄷ", "퀴즈")
+_CASES = tuple("이가은는을를의도들")  # particles after a noun
 _IGNORED = re.compile(r"[ .]")  # in the context
 # A few syllables, then something else; with what comes after it, if that is a syllable.
 _INTERRUPTED = re.compile(
@@ -197,9 +202,15 @@ class HangulRules:
 
 def _with_riddles(rule: Rule) -> Rule:
     """Return the rule; initials are excused where people talk about initials."""
-    if not rule.initials:
+    if not all(all("ㄱ" <= char <= "ㅎ" for char in parse(form)[0].choices) for form in rule.forms):
         return rule
     return replace(rule, not_near=(*rule.not_near, *_ABOUT_INITIALS))
+
+
+@lru_cache(maxsize=1024)
+def _nouns(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those long enough to be sure of them with a particle after."""
+    return tuple(word for word in words if len(word) > 1)
 
 
 def _weight(form: _Form) -> tuple[int, int]:
@@ -230,4 +241,6 @@ def _harmless(rule: Rule, text: str, start: int, end: int) -> bool:
     before, after = _IGNORED.sub("", before_raw), _IGNORED.sub("", after_raw)
     if before.endswith(rule.not_before) and not before.endswith(rule.before_unless):
         return True
+    if before.endswith(_CASES) and before[:-1].endswith(_nouns(rule.not_before)):
+        return True  # 캥거루가 새끼를, 딸기를 따먹
     return any(word in before or word in after for word in rule.not_near)

@@ -18,13 +18,14 @@ _MASK = "*#@%x"  # stands for one letter inside a word
 _BREAK = r"[.\-_,~'`·]{0,2}+"  # between two letters
 _SPACE = " {0,2}+"
 _PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z]+)")
-KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z])")  # long enough to be no accident
+KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z]|\d\d)")  # long enough to be no accident
 _NO_ENGLISH = "[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{2,5}(?![A-Za-z])"  # a word without a vowel
 _KEYED_APART = re.compile(  # syllable by syllable: tl qkf
     rf"(?<![A-Za-z])(?=[A-Za-z ]{{5}})(?=(?:[A-Za-z]{{2,5}} ){{0,3}}{_NO_ENGLISH})"
     r"[A-Za-z]{2,5}(?: [A-Za-z]{2,5}){1,3}(?![A-Za-z])"
 )
 _LATIN = re.compile("[A-Za-zＡ-Ｚａ-ｚ]")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S{1,200}")
 _WIDE = re.compile("[Ａ-Ｚａ-ｚ]")
 _NARROW = {wide: wide - 0xFEE0 for wide in (*range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))}
 _FIRST = {"a": "a@", "s": "s$5"}  # signs for a first letter
@@ -134,8 +135,15 @@ def keyed_words(text: str) -> Iterator[tuple[int, int, str]]:
     """
     if _LATIN.search(text) is None:
         return
+    addresses = [found.span() for found in _ADDRESS.finditer(text)]
+
+    def addressed(at: int) -> bool:
+        return any(start <= at < end for start, end in addresses)
+
     narrow = text.translate(_NARROW) if _WIDE.search(text) else text
     for match in KEYED.finditer(narrow):
+        if addresses and addressed(match.start()):
+            continue
         for word in sorted({match.group(), match.group().lower()}):
             if reading := _reading(word):
                 yield match.start(), match.end(), reading

@@ -71,7 +71,6 @@ class CloakedRule:
     category: Category
     severity: int
     words: tuple[str, ...]
-    masked: bool = False  # whether words of two syllables are, too, with a mask for the second
 
 
 @dataclass(frozen=True, slots=True)
