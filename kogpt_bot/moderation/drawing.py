@@ -28,21 +28,19 @@ _ONSETS = dict(
         strict=True,
     )
 )
-_LIKE_ONSETS = (
-    "a^7人入スヌ大口ロ日廿甘己乙フしレ"  # of these, what may stand before a vowel's likeness
-)
+# Of these, what may stand before a likeness of a vowel.
+_LIKE_ONSETS = "a^7人入スヌ大口ロ日廿甘己乙フしレ"
 # After a vowel, where none follows.
 _CODAS = dict(zip("o07l2znt", "ㅇㅇㄱㄹㄹㄹㄴㅅ", strict=True))
 _TWINS = dict(zip("ㄱㄷㅂㅅㅈ", "ㄲㄸㅃㅆㅉ", strict=True))
 
 # Chinese characters that are read aloud, and pictures of what they are called.
-_READ_ALOUD = dict(
-    zip(
-        "十拾八捌發発發髮時始市氏犬病兵身神信新臣年女子地知支娘母南尾美米鳥雙🐦🐤🐥👣🦶",
-        "십십팔팔발발발발시시시씨견병병신신신신신년녀자지지지낭모남미미미조쌍새새새발발",
-        strict=True,
-    )
-)
+_SOUNDS = {
+    "십": "十拾", "팔": "八捌", "발": "髮足👣🦶", "시": "時市", "씨": "氏", "견": "犬", "병": "病兵",
+    "신": "身神信新臣", "년": "年", "녀": "女", "자": "子", "지": "地知支", "낭": "娘", "모": "母",
+    "남": "南", "미": "尾美米", "조": "鳥", "쌍": "雙", "새": "🐦🐤🐥",
+}  # fmt: skip
+_READ_ALOUD = {char: sound for sound, chars in _SOUNDS.items() for char in chars}
 _ALOUD = f"[{''.join(_READ_ALOUD)}]"
 _GLYPH = "[人入スズヌ大口ロ日廿甘己乙フしレ]"  # drawn like consonants
 _HINT = re.compile(
