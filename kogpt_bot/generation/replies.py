@@ -37,7 +37,8 @@ class Replies:
     def score_prompt(self, job: Job, logits: Tensor) -> bool:
         """Take note of the prompt's scores where they are asked for; False: they are not finite.
 
-        `logits` are of the last tokens computed, from the one before the first without a score.
+        `logits` are of what was computed now, from the token before the first without a score.
+        Where a step is done again, what follows them has scores.
         """
         scores = job.lease.scores if job.lease is not None else None
         if scores is None:

@@ -285,9 +285,7 @@ def _batch(plan: Sequence[Part]) -> tuple[list[Segment], tuple[Tensor, Tensor, T
         if each.lease is None:
             raise GenerationError("the sequence has no room in the cache")
         begin, end, table = each.computed, each.computed + count, each.lease.table
-        want = int(end == len(each.tokens))
-        if each.lease.scores is not None:  # from the token before the first without a score
-            want = max(want, end - max(begin, len(each.lease.scores) - 1))
+        want = count if each.lease.scores is not None else int(end == len(each.tokens))
         segments.append(Segment(table, each.spans, len(tokens), count, begin, want))
         tokens += each.tokens[begin:end]
         positions += range(begin, end)

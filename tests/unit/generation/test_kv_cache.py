@@ -119,7 +119,9 @@ def test_an_idle_channel_moves_to_the_host_and_comes_back():
     ]
     assert [move.target for move in back] == lease.table
     assert [move.tokens for move in back] == [BLOCK] * 5 + [15]
+    assert (cache.used, cache.idle) == (6, 0)
     cache.release(lease, first, keep=True)
+    assert (cache.used, cache.idle) == (0, 6)
     assert cache.counts.moved_in == 5
 
 

@@ -102,6 +102,33 @@ async def test_what_is_scored_at_this_moment_is_not_scored_twice(engine, oracle)
     assert engine.stats().prefilled <= 105 + 3 * (105 - 95)
 
 
+def running(loaded, waves):
+    """Return how many requests run after one step for each wave, and the last wave's own."""
+    engine = Engine(loaded, max_sequences=4, step_tokens=32, cache_tokens=1024)
+    for asked in waves[:-1]:
+        engine._scheduler.add(engine._job(asked))
+        while engine._stepper.step():
+            pass
+    for asked in waves[-1]:
+        engine._scheduler.add(engine._job(asked))
+    engine._stepper.step()
+    return engine.stats().running
+
+
+def test_who_waits_for_what_another_reads(loaded):
+    begun, plain = words(96, 8), {"echo": False}
+    long = [(*begun, first, *words(90, 9)) for first in (7, 8)]
+    scored = [asking(ids, channel=str(n)) for n, ids in enumerate(long)]
+    told = [asking(ids, None, channel=str(n), **plain) for n, ids in enumerate(long)]
+    more = asking(long[1], 3, channel="1")
+    assert running(loaded, [scored]) == 1
+    assert running(loaded, [told]) == 1
+    assert running(loaded, [[scored[0], told[1]]]) == 1
+    assert running(loaded, [[told[0], scored[1]]]) == 2  # it will have no scores
+    assert running(loaded, [[scored[0], more]]) == 2  # nor those it wants
+    assert running(loaded, [asking(begun), scored]) == 2  # what they share is there
+
+
 async def test_a_conversation_goes_on_from_a_scored_prompt_and_is_scored_after_it(engine, oracle):
     history = words(50, 4)
     await answer(engine, asking(history))
