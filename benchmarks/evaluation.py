@@ -80,6 +80,8 @@ def main(arguments: Sequence[str]) -> int:
                 rate, runs[shared] = measure(benchmark, items, shots, target, shared)
                 rates[shared].append(rate)
             worst = max(worst, difference(runs[True], runs[False]))
+            both = ", ".join(f"{rates[each][-1]:.1f}" for each in (False, True))
+            print(f"round {seed + 1}: {both} requests/s without and with", flush=True)
     without, cached = (statistics.median(rates[each]) for each in (False, True))
     print(f"{chosen.model}, {benchmark.name}, {chosen.shots} shots, {len(items)} items; "
           f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")  # fmt: skip

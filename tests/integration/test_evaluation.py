@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -67,6 +68,33 @@ def test_the_scores_are_the_models_own(target, reference, name):
         for whole, choice, score in zip(wholes, described["doc_to_choice"], scores, strict=True):
             context = whole.removesuffix(f"{described['target_delimiter']}{choice}")
             assert score == pytest.approx(direct(reference, context, whole), abs=1e-3)
+
+
+def figures(target):
+    """The service's prompt tokens: computed, and taken over."""
+    with urllib.request.urlopen(f"{target.url.removesuffix('/v1')}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    found = dict(line.split(" ") for line in lines if "{" not in line and line[:1] != "#")
+    return (
+        float(found["kogpt_prefill_tokens_total"]),
+        float(found["kogpt_reused_tokens_total"]),
+    )
+
+
+@pytest.mark.parametrize("name", ["nsmc", "ynat"])
+def test_the_shots_and_the_items_are_computed_once(target, name):
+    """Seven labels of an item cost hardly more than one: what the harness sends is in order."""
+    benchmark = BENCHMARKS[name]
+    items = [Item(item.text, n % benchmark.classes) for n, item in enumerate(REVIEWS)]
+    shots = draw_shots(items, 14, benchmark.classes, seed=1)
+    asked = [item for item in items if item not in shots]
+    computed, reused = figures(target)
+    run(benchmark, asked, shots, target)
+    computed, reused = (now - was for now, was in zip(figures(target), (computed, reused),
+                                                      strict=True))  # fmt: skip
+    assert reused > 5 * computed
+    # A class has 3 tokens or 4, an item about 8; a block that two share at once is read by both.
+    assert computed / (len(asked) * benchmark.classes) < 20
 
 
 def test_the_command_writes_a_line_of_json(tmp_path):
