@@ -22,6 +22,7 @@ import structlog
 from kogpt_bot.clock import Clock, SystemClock
 from kogpt_bot.errors import GenerationError, GenerationUnavailable, ModelError
 from kogpt_bot.generation.client import GenerationClient
+from kogpt_bot.generation.environment import child_environment
 from kogpt_bot.generation.options import DEVICE_FAILED, FAILED_FOR_GOOD, ServiceOptions
 
 log = structlog.get_logger(__name__)
@@ -201,8 +202,7 @@ class GenerationSupervisor:
             stderr=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             limit=1 << 20,
-            # Threads that wait must not burn the core that the daemon runs on.
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"},
+            env=child_environment(os.environ),
             start_new_session=True,  # Ctrl-C is the daemon's to handle
         )
         self._process = process
