@@ -6,6 +6,10 @@ import json
 from typing import Protocol
 
 from tokenizers import Tokenizer
+from tokenizers.models import BPE, Unigram
+
+# Words whose ids are remembered. The library's 10,000 take megabytes, and fill for days.
+CACHED_WORDS = 2_000
 
 
 class TokenCodec(Protocol):
@@ -31,6 +35,8 @@ class ModelTokens:
         for tokenizer in (self._plain, self._control):
             tokenizer.no_truncation()
             tokenizer.no_padding()
+            if isinstance(tokenizer.model, BPE | Unigram):
+                tokenizer.model._resize_cache(CACHED_WORDS)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, in which nothing is special."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from kogpt_bot.conversation.manager import HistoryLine, ReplyRequest
 from kogpt_bot.conversation.settings import AnswerPolicy
@@ -14,9 +15,13 @@ from kogpt_bot.moderation.screen import MASK
 from kogpt_bot.store.profanity_values import Direction
 from kogpt_bot.store.profanity_values import Outcome as Shown
 
-MAX_NAMES = 10_000  # names whose finding is remembered
+MAX_NAMES = 2_000  # whose finding is remembered; about those who speak in a day
 
-_Key = tuple[str, str, str, AnswerPolicy, int, Detector]
+K = TypeVar("K")
+V = TypeVar("V")
+
+_Look = tuple[str, int, Detector]  # name, threshold
+_Place = tuple[str, str, AnswerPolicy]  # channel, person
 
 
 class NameScreen:
@@ -24,32 +29,29 @@ class NameScreen:
 
     def __init__(self, log: ProfanityLog) -> None:
         self._log = log
-        self._known: OrderedDict[_Key, str] = OrderedDict()
+        self._found: OrderedDict[_Look, Sequence[Match]] = OrderedDict()
+        self._logged: OrderedDict[tuple[_Look, _Place], bool] = OrderedDict()
 
     async def clean(self, request: ReplyRequest, detector: Detector) -> Sequence[HistoryLine]:
         """Return the history as it may stand in the prompt."""
         history: list[HistoryLine] = []
         for each in request.history:
-            if each.line.by_this_bot:  # the persona's name is ours
-                history.append(each)
-                continue
-            name = await self._name(request, each, detector)
-            history.append(replace(each, line=replace(each.line, name=name)))
+            name = each.line.name
+            if not each.line.by_this_bot:  # the persona's name is ours
+                name = await self._name(request, each, detector)
+            kept = name == each.line.name
+            history.append(each if kept else replace(each, line=replace(each.line, name=name)))
         return history
 
     async def _name(self, request: ReplyRequest, said: HistoryLine, detector: Detector) -> str:
         line, rules = said.line, request.settings.profanity
-        key = (
-            str(request.key), line.author_id, line.name, rules.policy, rules.threshold, detector
-        )  # fmt: skip
-        if (known := self._known.get(key)) is not None:
-            self._known.move_to_end(key)
-            return known
-        matches = [m for m in detector.find(line.name) if m.severity >= rules.threshold]
-        name, shown = line.name, Shown.SHOWN
-        if matches and rules.policy is not AnswerPolicy.LOG:
-            name, shown = with_masks(line.name, matches), Shown.MASKED
-        if matches:
+        look = (line.name, rules.threshold, detector)
+        matches = self._find(*look)
+        if not matches:
+            return line.name
+        masked = rules.policy is not AnswerPolicy.LOG
+        known = (look, (str(request.key), line.author_id, rules.policy))
+        if not self._logged.get(known):
             await self._log.said(
                 Direction.NAME,
                 request.key,
@@ -57,12 +59,26 @@ class NameScreen:
                 line.name,
                 matches,
                 policy=rules.policy,
-                outcome=shown,
+                outcome=Shown.MASKED if masked else Shown.SHOWN,
             )
-        self._known[key] = name
-        if len(self._known) > MAX_NAMES:
-            self._known.popitem(last=False)
-        return name
+        _remember(self._logged, known, value=True)
+        return with_masks(line.name, matches) if masked else line.name
+
+    def _find(self, name: str, threshold: int, detector: Detector) -> Sequence[Match]:
+        look = (name, threshold, detector)
+        found = self._found.get(look)
+        if found is None:
+            found = [match for match in detector.find(name) if match.severity >= threshold]
+        _remember(self._found, look, found)
+        return found
+
+
+def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
+    """Keep a value as the newest one; the one that was of use the longest ago gives way."""
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > MAX_NAMES:
+        memory.popitem(last=False)
 
 
 def with_masks(text: str, matches: Sequence[Match]) -> str:

@@ -37,6 +37,10 @@ DATABASE = "kogpt.sqlite3"  # the file in data_dir
 READ_ONLY = "kogpt_bot_read_only"  # execution option of a connection that only reads
 BUSY_TIMEOUT_MS = 35_000  # another process may hold the write lock for 30 s: a backup, a check
 
+# Each connection to a file has a thread, and a cache of pages that grows with the file. The one
+# that was used last is used next, so that most of the time there are two.
+FILE_CONNECTIONS = 4
+PAGE_CACHE_KIB = 1024
 
 CONNECTIONS = 10  # to a server
 CONNECT_S = 5.0  # a server that is being restarted is asked again soon
@@ -209,7 +213,9 @@ def make_engine(url: URL) -> AsyncEngine:
         )
     if (file := sqlite_file(url)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = create_async_engine(url)
+    engine = create_async_engine(
+        url, pool_size=FILE_CONNECTIONS, max_overflow=0, pool_use_lifo=True
+    )
     _prepare_sqlite(engine)
     return engine
 
@@ -240,6 +246,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
             "synchronous=FULL",  # an acknowledged message survives a power cut
             "foreign_keys=ON",
             "secure_delete=ON",
+            f"cache_size=-{PAGE_CACHE_KIB}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
