@@ -92,6 +92,7 @@ class Answer:
             self._outbox,
             name=f"t{turn.id}",
             reply_to=turn.message.platform_id,
+            deadline=self._deadline,
             speaker=self._persona.name,
             offers=offers(adapter.capabilities_in(turn.key), wanted=self._settings.buttons),
             before_first=self._hear_out,

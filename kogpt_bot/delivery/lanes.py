@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -33,11 +33,13 @@ class _Lane:
 
 
 class Lanes:
-    """Runs `work` for each turn, in order within a channel, up to `concurrency` channels at once.
+    """Runs `work` for each turn, in order within a channel.
 
-    Lanes that wait for their next place get it in the order in which they asked for it, so a
-    channel with ten waiting turns gets no more of the bot than a channel with one. `work` must
-    not raise; what it raises is logged and the lane goes on.
+    Up to `concurrency` channels of one platform are answered at once; answers that wait for a
+    platform that is away take no place from those of others. Lanes that wait for their next place
+    get it in the order in which they asked for it, so a channel with ten waiting turns gets no
+    more of the bot than a channel with one. `work` must not raise; what it raises is logged and
+    the lane goes on.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Lanes:
         self._clock = clock
         self._per_channel = per_channel
         self._total = total
-        self._places = asyncio.Semaphore(concurrency)
+        self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(concurrency))
         self._lanes: dict[ChannelKey, _Lane] = {}
         self._reserved = 0
         self._closed = False
@@ -126,7 +128,7 @@ class Lanes:
     async def _run(self, key: ChannelKey, lane: _Lane) -> None:
         try:
             while True:
-                async with self._places:
+                async with self._places[key.adapter]:
                     if self._closed or not lane.waiting:
                         return
                     lane.current = lane.waiting.popleft()

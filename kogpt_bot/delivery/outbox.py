@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from kogpt_bot.clock import Clock
 from kogpt_bot.delivery.persist import insist
-from kogpt_bot.delivery.stream import Sending
+from kogpt_bot.delivery.stream import Sending, SendUnknown
 from kogpt_bot.errors import NotSent, RetryAfter
 from kogpt_bot.store import OutboxPart, PartState, Store, Turn
 
@@ -45,16 +45,22 @@ class TurnOutbox:
         self._gates = gates
         self._keyed = keyed
         self._parts: dict[int, OutboxPart] = {}
+        self._unsure: set[int] = set()  # parts that may have been shown by an earlier attempt
 
     async def load(self) -> list[OutboxPart]:
         """Return what earlier attempts have recorded, in order."""
         found = await insist(self._clock, lambda: self._store.outbox_parts(self._turn))
         self._parts = {part.number: part for part in found}
+        self._unsure = {part.number for part in found if part.state is PartState.PENDING}
         return found
 
     @asynccontextmanager
     async def sending(self, number: int, text: str) -> AsyncIterator[Sending]:
-        """Record that message `number` is being sent, and when it was, its id."""
+        """Record that message `number` is being sent, and when it was, its id.
+
+        Raises SendUnknown where an earlier attempt may have been shown, and the platform may have
+        forgotten its key.
+        """
         async with self._gates.of(self._turn.key.adapter, keyed=self._keyed):
             if (part := self._parts.get(number)) is None:
                 self._parts[number] = await insist(
@@ -63,12 +69,17 @@ class TurnOutbox:
                 )
             elif part.state is PartState.PLANNED:
                 await self._mark(number, PartState.PENDING)
+            elif number in self._unsure and not repeatable(part, self._clock.now()):
+                raise SendUnknown("the platform knows its key no longer")
             sending = Sending(self._parts[number].nonce)
             try:
                 yield sending
             except (RetryAfter, NotSent):
-                if not self._keyed:  # with a key, an earlier attempt may have been shown
+                if number not in self._unsure:
                     await self._mark(number, PartState.PLANNED)
+                raise
+            except BaseException:
+                self._unsure.add(number)
                 raise
             await self._mark(number, PartState.SHOWN, sending.message_id)
 

@@ -13,16 +13,13 @@ import structlog
 
 from kogpt_bot.adapter import Adapter, Capabilities, Drafting
 from kogpt_bot.clock import Clock
+from kogpt_bot.delivery.patience import LONGEST_FLOOD_WAIT_S, Patience
 from kogpt_bot.delivery.split import length, split_once
 from kogpt_bot.errors import AdapterError, NotSent, RetryAfter, Unreachable
 from kogpt_bot.messages import ActionKind, ChannelKey, Outgoing
 
 log = structlog.get_logger(__name__)
 
-MAX_ATTEMPTS = 5  # of one send or edit; with the backoff below, about 15 s of an outage
-BACKOFF_FIRST_S = 1.0
-LONGEST_FLOOD_WAIT_S = 60.0  # an answer that comes later than this is no answer any more
-SHORTEST_FLOOD_WAIT_S = 0.1  # what a wait counts for, so that even waits of nothing have an end
 DRAFT_REFRESH_S = 20.0  # a draft goes away by itself, on Telegram after 30 s
 
 
@@ -73,7 +70,8 @@ class Ledger(Protocol):
     def sending(self, number: int, text: str) -> AbstractAsyncContextManager[Sending]:
         """Record that message `number` of the answer is being sent, then that it is shown.
 
-        The block makes one attempt, and sets the id where it succeeds.
+        The block makes one attempt, and sets the id where it succeeds. Raises SendUnknown where
+        an earlier attempt may have been shown and this one might show it twice.
         """
         ...
 
@@ -87,7 +85,7 @@ class AnswerStream:
 
     `parts` says what is shown, also after `show` has raised. The text only grows; a message that
     is full is closed and the next one begun. `parts` that an earlier attempt has left are edited
-    into the new answer.
+    into the new answer. Until `deadline`, a monotonic time, a platform that is away is waited for.
     """
 
     def __init__(
@@ -99,6 +97,7 @@ class AnswerStream:
         *,
         name: str,
         reply_to: str,
+        deadline: float,
         speaker: str = "",
         offers: Offers | None = None,
         before_first: Callable[[], Awaitable[None]] | None = None,
@@ -109,6 +108,7 @@ class AnswerStream:
         self._clock = clock
         self._ledger = ledger
         self._reply_to = reply_to
+        self._deadline = deadline
         self._speaker = speaker
         self._offers = offers or Offers()
         self._before_first = before_first  # awaited once, before anything is shown
@@ -306,73 +306,38 @@ class AnswerStream:
         self._rest_between_edits()
 
     async def _send(self, number: int, message: Outgoing) -> str:
-        repeatable = self._capabilities.idempotent_send
-        patience = _Patience(self._clock)
+        keyed = self._capabilities.idempotent_send
+        patience, unsure = Patience(self._clock, self._deadline), False
         while True:
             try:
                 async with self._ledger.sending(number, message.text) as sending:
-                    keyed = replace(message, nonce=sending.nonce)
-                    sending.message_id = await self._adapter.send(self._key, keyed)
+                    named = replace(message, nonce=sending.nonce)
+                    sending.message_id = await self._adapter.send(self._key, named)
                 return sending.message_id
-            except RetryAfter as error:
-                await patience.flood(error)
-            except NotSent as error:
-                await patience.failure(error)
-            except Unreachable as error:
-                if not repeatable or patience.exhausted:
+            except (RetryAfter, Unreachable) as error:
+                unsure = unsure or not isinstance(error, RetryAfter | NotSent)
+                if (keyed or not unsure) and await patience.wait(error):
+                    continue
+                if unsure:
                     raise SendUnknown(str(error)) from error
-                await patience.failure(error)
+                raise
 
     async def _edit(
         self, part: Part, text: str, *, final: bool, offers: tuple[ActionKind, ...]
     ) -> None:
         """Edit; one in between that fails is left to the next one, the last one is insisted on."""
         message = Outgoing(text, final=final, speaker=self._speaker, offers=offers)
-        patience = _Patience(self._clock)
+        patience = Patience(self._clock, self._deadline)
         while True:
             try:
                 await self._adapter.edit(self._key, part.message_id, message)
-            except RetryAfter as error:
+            except (RetryAfter, Unreachable) as error:
                 if not final:
-                    self._hold(error.seconds)
+                    if isinstance(error, RetryAfter):
+                        self._hold(error.seconds)
                     return
-                await patience.flood(error)
-            except Unreachable as error:
-                if not final:
-                    return
-                await patience.failure(error)
+                if not await patience.wait(error):
+                    raise
             else:
                 part.text, part.final = text, final
                 return
-
-
-class _Patience:
-    """How long one send or edit is insisted on.
-
-    A platform that asks to wait is there: only the waiting, summed up, has its limit. One that
-    fails is tried MAX_ATTEMPTS times.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._failures = 0
-        self._waited_s = 0.0
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the next failure is the last one."""
-        return self._failures == MAX_ATTEMPTS - 1
-
-    async def flood(self, error: RetryAfter) -> None:
-        """Wait as the platform asks; raises its error where that would be too long."""
-        self._waited_s += max(error.seconds, SHORTEST_FLOOD_WAIT_S)
-        if self._waited_s > LONGEST_FLOOD_WAIT_S:
-            raise error
-        await self._clock.sleep(error.seconds)
-
-    async def failure(self, error: Unreachable) -> None:
-        """Wait before the next attempt; raises the error of the last one."""
-        if self.exhausted:
-            raise error
-        await self._clock.sleep(BACKOFF_FIRST_S * 2**self._failures)
-        self._failures += 1

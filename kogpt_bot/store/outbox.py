@@ -53,12 +53,14 @@ class OutboxRoom(Room):
     ) -> OutboxPart:
         """Record what is known of a message now, and the id that the platform gave it.
 
-        Raises TurnGone when the message was erased.
+        What was surely not sent and is pending now has a new key. Raises TurnGone when the
+        message was erased.
         """
+        again = {"recorded_at": now} if state is PartState.PENDING else {}
         change = (
             update(outbox)
             .where(outbox.c.id == part.id)
-            .values(state=state, platform_id=storable(platform_id), settled_at=now)
+            .values(state=state, platform_id=storable(platform_id), settled_at=now, **again)
             .returning(outbox)
         )
         async with self._write() as connection:

@@ -118,7 +118,7 @@ class OutboxPart:
     text: str  # as it was first sent; as it shall be, once the answer is whole
     state: PartState
     platform_id: str  # "" while it is not known
-    recorded_at: datetime
+    recorded_at: datetime  # when it was said of it that it is being sent
 
     @property
     def nonce(self) -> str:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from kogpt_bot.adapter import Capabilities
+from kogpt_bot.delivery.patience import BACKOFF_CAP_S, OUTAGE_S
 from kogpt_bot.delivery.stream import AnswerStream, Part, SendUnknown
 from kogpt_bot.errors import (
     Forbidden,
@@ -21,6 +22,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
 
 KEY = ChannelKey("fake", "room")
+DEADLINE_S = 120.0
 EDITING = Capabilities(max_length=200, edits=True, min_edit_interval_s=1.0, typing=True)
 
 
@@ -36,9 +38,12 @@ class Platform:
         self.failures: dict[str, list[Exception]] = {}
         self.shown: dict[str, str] = {}
         self.nonces: list[str] = []
+        self.away_until = 0.0
 
     def _call(self, kind, text="", final=False):
         self.calls.append((self.clock.monotonic(), kind, text, final))
+        if self.clock.monotonic() < self.away_until:
+            raise NotSent("no connection")
         if self.failures.get(kind):
             raise self.failures[kind].pop(0)
 
@@ -99,7 +104,8 @@ async def written(clock, *deltas, every=0.3, error=None):
 
 def answer(platform, clock, ledger=None):
     ledger = ledger or FakeLedger()
-    return AnswerStream(platform, KEY, clock, ledger, name="n7", reply_to="q1")
+    deadline = clock.monotonic() + DEADLINE_S
+    return AnswerStream(platform, KEY, clock, ledger, name="n7", reply_to="q1", deadline=deadline)
 
 
 async def test_the_answer_appears_grows_and_is_complete(platform, clock):
@@ -332,7 +338,43 @@ async def test_an_interrupted_send_goes_on_under_its_key(clock):
 
 async def test_a_send_with_a_key_that_never_works_is_unknown(clock):
     platform = Platform(clock, replace(EDITING, idempotent_send=True))
-    platform.failures["send"] = [Unreachable("reset")] * 5
+    platform.failures["send"] = [Unreachable("reset")] * 1000
+    begun = clock.monotonic()
     with pytest.raises(SendUnknown):
         await answer(platform, clock).show(written(clock, "네"), stream=True)
-    assert platform.nonces == ["n7.0"] * 5
+    assert clock.monotonic() == begun + DEADLINE_S
+    assert set(platform.nonces) == {"n7.0"}
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_a_platform_that_is_away_is_waited_for_until_the_deadline(clock, keyed):
+    platform = Platform(clock, replace(EDITING, idempotent_send=keyed))
+    back_at = clock.monotonic() + DEADLINE_S - 10
+    platform.away_until = back_at
+    await answer(platform, clock).show(written(clock, "네", ", 좋아요"), stream=True)
+    assert list(platform.shown.values()) == ["네, 좋아요"]
+    (shown,) = [at for at in platform.times("send") if at >= back_at]
+    assert shown - back_at <= BACKOFF_CAP_S
+
+
+async def test_a_platform_that_stays_away_is_waited_for_no_longer(platform, clock):
+    platform.away_until = float("inf")
+    begun = clock.monotonic()
+    with pytest.raises(NotSent):
+        await answer(platform, clock).show(written(clock, "네"), stream=True)
+    assert clock.monotonic() == begun + DEADLINE_S
+    assert len(platform.times("send")) < DEADLINE_S / BACKOFF_CAP_S + 5
+
+
+async def test_an_outage_near_the_deadline_is_sat_out_all_the_same(platform, clock):
+    platform.away_until = clock.monotonic() + DEADLINE_S + OUTAGE_S - 1
+    words = written(clock, "네", every=DEADLINE_S)
+    await answer(platform, clock).show(words, stream=False)
+    assert list(platform.shown.values()) == ["네"]
+
+
+async def test_what_may_have_been_shown_is_unknown_whatever_fails_after_it(clock):
+    platform = Platform(clock, replace(EDITING, idempotent_send=True))
+    platform.failures["send"] = [Unreachable("reset")] + [NotSent("away")] * 1000
+    with pytest.raises(SendUnknown):
+        await answer(platform, clock).show(written(clock, "네"), stream=True)
