@@ -49,7 +49,7 @@ bench: $(READY)  ## Measure side by side with peers
 
 soak: $(READY)  ## Half an hour of load, 50 stops, and 500 kills: make soak MINUTES=30
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
-	KOGPT_BOT_STOPS=50 KOGPT_BOT_KILLS=500 $(BIN)/pytest -s tests/fault
+	KOGPT_BOT_STOPS=50 KOGPT_BOT_KILLS=500 KOGPT_BOT_LOCK_S=30 $(BIN)/pytest -s tests/fault
 
 mini: $(READY)  ## Train the bundled model anew: make mini CORPUS=FOLDER (hours)
 	$(BIN)/python -m training.mini --corpus $(CORPUS)

@@ -225,7 +225,7 @@ def report(folder, said, samples, rested, after, platform, figures, minutes) -> 
     print("memory: {} rested, {} at most, {} after".format(*sizes))
     print(f"slope after the warm-up: {growth:+.2f} ± {error:.2f} MB/h ({len(warm)} samples)")
     print(f"tasks: {rested.tasks} rested, {after.tasks} after")
-    print(f"descriptors: {rested.descriptors} rested, {after.descriptors} after, but the database's")
+    print(f"descriptors but the database's: {rested.descriptors} rested, {after.descriptors} after")
     print(f"log file: {log_bytes / 2**20:.2f} MB")
     good = states["replied"] == states.total() == said
     good = good and after.tasks <= rested.tasks and after.descriptors <= rested.descriptors

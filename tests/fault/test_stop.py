@@ -13,7 +13,7 @@ import pytest
 
 STOPS = int(os.environ.get("KOGPT_BOT_STOPS", "5"))
 WITHIN_S = 25.0
-DRAIN_S = 20.0  # what the answers would get without the second signal
+HURRY_S = 10.0  # with a second signal: nothing is waited for, the parts just end
 CHANNELS = 6
 AT_ONCE = 12
 
@@ -84,7 +84,8 @@ async def test_a_model_that_does_not_end_holds_nobody_up(make_daemon, service, k
             await asyncio.sleep(0.3)  # two people, two presses
             daemon.process.send_signal(signal.SIGTERM)
         took = await ended_within(daemon.process, WITHIN_S)
-        assert not hurry or took < DRAIN_S
+        print(f"{'hurried' if hurry else 'not hurried'}: {took:.1f} s")
+        assert not hurry or took < HURRY_S
         await until(lambda: not keyed.connected.is_set())
     service.hang_at = None
     await daemon.start()
