@@ -30,7 +30,7 @@ run: $(READY)  ## Serve the chat page at http://127.0.0.1:8080
 chat: $(READY)  ## Chat in the terminal
 	$(BIN)/kogpt-bot chat
 
-test: $(READY)  ## Run the tests; at once, in three processes: make test WORKERS=3
+test: $(READY)  ## Run the tests; in two processes: make test WORKERS=2
 	$(BIN)/pytest $(if $(WORKERS),--numprocesses=$(WORKERS) --dist=worksteal)
 
 check: $(READY)  ## Lint, types, import rules, and the example configuration

@@ -78,10 +78,10 @@ def test_what_is_refused(text, place, message):
 
 @pytest.mark.parametrize("piece", ["[", "{a: ", "- ", "? ", "a: 1\n", "\\", "'", "&a ", "!a "])
 def test_a_hostile_file_is_refused_in_time(piece):
-    began = time.monotonic()
+    began = time.process_time()  # not what other processes take
     document = read((piece * 20_000).encode())
     assert document.faults or isinstance(document.value, str)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_marks_are_of_keys_and_fall_back_to_what_is_around():
