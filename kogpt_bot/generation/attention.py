@@ -1,13 +1,15 @@
 """Attention over the KV cache in place: every run of blocks is a view, nothing is gathered.
 
 Rows that write (one token each) and share the blocks of a beginning look at it together: its keys
-and values are read once for all of them, as one matrix product, and only what follows is read row
-by row.
+and values are read once for all of them, and only what follows is read row by row. Compiled loops
+(`kernels.py`) do it where they can be had, else torch's operators: one matrix product for what is
+shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kogpt_bot.generation.kernels import Kernels
 from kogpt_bot.generation.kv_blocks import BLOCK
 
 MIN_SHARED = 2  # blocks, and
@@ -64,6 +67,16 @@ class Together:
 
 
 @dataclass(frozen=True, slots=True)
+class Compiled:
+    """Rows [begin, end), each of another sequence; `spans` [n, 4] as in `compiled.look`."""
+
+    begin: int
+    end: int
+    spans: Tensor
+    kernels: Kernels
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """Rows [begin, end), each of another sequence, for a device where launching costs more than
     copying: `places` [rows, width] in the store, `mask` [rows, 1, 1, width] 0 or -inf."""
@@ -74,37 +87,49 @@ class Gathered:
     mask: Tensor
 
 
-Plan = list[Alone | Together | Gathered]
+Plan = list[Alone | Together | Compiled | Gathered]
 GATHERING = frozenset({"cuda"})  # device types; see Gathered
 
 
-def plan(segments: Sequence[Segment], dtype: torch.dtype, device: torch.device) -> Plan:
+def plan(
+    segments: Sequence[Segment],
+    dtype: torch.dtype,
+    device: torch.device,
+    kernels: Kernels | None = None,
+) -> Plan:
     """Return who looks at what. Segments that share a beginning must stand side by side."""
     made: Plan = []
+    writing = list(itertools.takewhile(lambda each: each.length == 1, segments))
+    if device.type in GATHERING and len(writing) > 1:
+        made.append(_gathered(writing, dtype, device))
+        segments = segments[len(writing) :]
+    elif kernels is not None and writing:
+        made.append(_compiled(writing, kernels))
+        segments = segments[len(writing) :]
+    for group, shared in _groups(segments):
+        made.append(
+            _together(group, shared * BLOCK, device)
+            if len(group) > 1
+            else _alone(group[0], dtype, device)
+        )
+    return made
+
+
+def _groups(segments: Sequence[Segment]) -> Iterator[tuple[list[Segment], int]]:
+    """Give neighbours that look together, and how many blocks they share; most stand alone."""
     at = 0
-    if device.type in GATHERING:
-        writing = [each for each in segments if each.length == 1]
-        if len(writing) > 1 and list(segments[: len(writing)]) == writing:
-            made.append(_gathered(writing, dtype, device))
-            at = len(writing)
     while at < len(segments):
         first = segments[at]
         group, shared = [first], first.start // BLOCK
-        while at + len(group) < len(segments):
-            other = segments[at + len(group)]
+        for other in segments[at + 1 :]:
             common = _common_blocks(first, other, shared)
             least = max(MIN_SHARED, max(first.end, other.end) // BLOCK // SHARED_PART)
             if first.length != 1 or other.length != 1 or common < least:
                 break
             group.append(other)
             shared = common
-        made.append(
-            _together(group, shared * BLOCK, device)
-            if len(group) > 1
-            else _alone(first, dtype, device)
-        )
+        yield group, shared
         at += len(group)
-    return made
 
 
 def _common_blocks(one: Segment, other: Segment, most: int) -> int:
@@ -154,6 +179,19 @@ def _together(group: Sequence[Segment], shared: int, device: torch.device) -> To
     )
 
 
+def _compiled(writing: Sequence[Segment], kernels: Kernels) -> Compiled:
+    spans: list[tuple[int, ...]] = []
+    row = 0
+    for group, blocks in _groups(writing):
+        shared = blocks * BLOCK if len(group) > 1 else 0
+        spans += [(row, row + len(group), *run) for run in cut(group[0].spans, 0, shared)]
+        for each in group:
+            spans += [(row, row + 1, *run) for run in cut(each.spans, shared, each.end)]
+            row += 1
+    begin = writing[0].row
+    return Compiled(begin, begin + row, torch.tensor(spans), kernels)
+
+
 def _gathered(group: Sequence[Segment], dtype: torch.dtype, device: torch.device) -> Gathered:
     width = max(each.end for each in group)
     tables = pad_sequence([torch.tensor(each.table) for each in group], batch_first=True)
@@ -174,16 +212,19 @@ def attend(cache: Tensor, queries: Tensor, out: Tensor, made: Plan) -> None:
     `cache` [2, heads, tokens, head] is one layer's; `queries` and `out` are [rows, heads, head].
     """
     keys, values = cache[0].transpose(1, 2), cache[1]
-    scaled = (queries * queries.shape[-1] ** -0.5).transpose(0, 1)  # [heads, rows, head]
-    out = out.transpose(0, 1)
     for part in made:
-        rows = slice(part.begin, part.end)
+        asking, target = queries[part.begin : part.end], out[part.begin : part.end]
+        if isinstance(part, Compiled):
+            part.kernels.look(cache, asking, target, part.spans)
+            continue
+        scaled = asking.transpose(0, 1) * asking.shape[-1] ** -0.5  # [heads, rows, head]
         if isinstance(part, Alone):
-            out[:, rows] = _look_alone(keys, values, scaled[:, rows], part)
+            seen = _look_alone(keys, values, scaled, part)
         elif isinstance(part, Together):
-            out[:, rows] = _look_together(keys, values, scaled[:, rows], part)
+            seen = _look_together(keys, values, scaled, part)
         else:
-            out[:, rows] = _look_gathered(cache, scaled[:, rows], part)
+            seen = _look_gathered(cache, scaled, part)
+        target.copy_(seen.transpose(0, 1))
 
 
 def _look_alone(keys: Tensor, values: Tensor, queries: Tensor, part: Alone) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kogpt_bot.generation import attention
+from kogpt_bot.generation import attention, kernels
 from kogpt_bot.generation.attention import Segment
 from kogpt_bot.generation.kv_store import KVStore
 from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
@@ -99,6 +99,7 @@ class GPTJ:
         linear = prepare(self.kind, stored)
         # fbgemm multiplies with float32 rows, whatever the weights are held in.
         self.dtype = torch.float32 if self.kind in ("half", "int8") else stored
+        self._kernels = kernels.find(self.dtype, self.devices[-1])
         self._embedding = weights.embedding
         self._blocks: list[Block] = []
         for index, layer in enumerate(weights.layers):
@@ -154,7 +155,7 @@ class GPTJ:
                 device = block.device
                 hidden, slots = hidden.to(device), slots.to(device)
                 turns = self._turns[device][positions.to(device)][:, None, None]
-                made = attention.plan(segments, self.dtype, device)
+                made = attention.plan(segments, self.dtype, device, self._kernels)
             hidden = self._layer(block, cache, hidden, turns, slots, made)
         rows = torch.cat(
             [torch.arange(s.row + s.length - s.want, s.row + s.length) for s in segments]

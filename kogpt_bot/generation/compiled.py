@@ -1,0 +1,133 @@
+"""Loops over float32 arrays, compiled for this processor by numba. Imported by `kernels.py` alone.
+
+What is compiled is kept on disk where numba finds a place that can be written, so that only the
+first start pays for it (some seconds).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+TILE = 64  # tokens whose keys and values stay in the processor's cache while rows look at them
+LOWEST = np.float32(-1e30)  # in place of -inf, whose difference to itself is not a number
+LOG2_E = np.float32(1 / math.log(2))
+SMALLEST = np.float32(-126)  # the exponent of the smallest normal float32
+BIAS = np.int32(127)  # of a float32's exponent
+MANTISSA = np.int32(23)  # bits
+
+# Sums may be taken in any order. NaN and infinity stay what they are: a row with NaN must show it.
+RELAXED = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def _compile(function: Callable[..., Any]) -> Any:
+    options = {"fastmath": RELAXED, "nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no place that can be written: compiled at each start
+        return numba.njit(**options)(function)
+
+
+@_compile
+def _exponentials(scores, bits, count, top):  # type: ignore[no-untyped-def]
+    """Replace scores by exp(score - top), within 3e-7; returns their sum.
+
+    exp(x) = 2^n 2^f: f in [0, 1) by a polynomial, n as the exponent's bits.
+    """
+    powers = bits.view(np.float32)
+    for t in range(count):
+        x = max((scores[t] - top) * LOG2_E, SMALLEST)
+        whole = np.floor(x)
+        f = x - whole
+        bits[t] = (np.int32(whole) + BIAS) << MANTISSA
+        p = np.float32(0.00015468) * f + np.float32(0.00133908)
+        p = p * f + np.float32(0.00961813)
+        p = p * f + np.float32(0.05550361)
+        p = p * f + np.float32(0.24022651)
+        p = p * f + np.float32(0.69314718)
+        scores[t] = p * f + np.float32(1)
+    total = np.float32(0)
+    for t in range(count):
+        scores[t] *= powers[t]
+        total += scores[t]
+    return total
+
+
+@_compile
+def _see(keys, values, query, seen, top, total, scores, bits):  # type: ignore[no-untyped-def]
+    """Let a row look at one more tile; returns its largest score and its sum of weights so far.
+
+    The softmax is taken along the way (Milakov & Gimelshein 2018). Four tokens, a quarter of the
+    tile apart, are read at a time: memory gives more to several streams than to one.
+    """
+    count, size = keys.shape
+    part = count // 4
+    for t in range(part):
+        a = b = c = d = np.float32(0)
+        k0, k1, k2, k3 = keys[t], keys[part + t], keys[2 * part + t], keys[3 * part + t]
+        for i in range(size):
+            x = query[i]
+            a += x * k0[i]
+            b += x * k1[i]
+            c += x * k2[i]
+            d += x * k3[i]
+        scores[t], scores[part + t], scores[2 * part + t], scores[3 * part + t] = a, b, c, d
+    for t in range(4 * part, count):
+        a = np.float32(0)
+        for i in range(size):
+            a += query[i] * keys[t, i]
+        scores[t] = a
+    best = top
+    for t in range(count):
+        best = max(best, scores[t])
+    if best > top:
+        less = np.float32(math.exp(top - best))
+        total *= less
+        for i in range(size):
+            seen[i] *= less
+    total += _exponentials(scores, bits, count, best)
+    for t in range(part):
+        v0, v1, v2, v3 = values[t], values[part + t], values[2 * part + t], values[3 * part + t]
+        a, b, c, d = scores[t], scores[part + t], scores[2 * part + t], scores[3 * part + t]
+        for i in range(size):
+            seen[i] += a * v0[i] + b * v1[i] + c * v2[i] + d * v3[i]
+    for t in range(4 * part, count):
+        a = scores[t]
+        for i in range(size):
+            seen[i] += a * values[t, i]
+    return best, total
+
+
+@_compile
+def look(cache, queries, out, spans, first_head, last_head):  # type: ignore[no-untyped-def]
+    """Write what rows see, for heads [first_head, last_head).
+
+    `cache` [2, heads, tokens, head]; `queries` and `out` [rows, heads, head]; `spans` [n, 4]: rows
+    [first, last) look at `length` tokens from `begin` on.
+    """
+    rows, _, size = queries.shape
+    scale = np.float32(1 / math.sqrt(size))
+    tops, totals = np.empty(rows, np.float32), np.empty(rows, np.float32)
+    scores, bits = np.empty(TILE, np.float32), np.empty(TILE, np.int32)
+    asked, seen = np.empty((rows, size), np.float32), np.empty((rows, size), np.float32)
+    for head in range(first_head, last_head):
+        tops[:], totals[:], seen[:] = LOWEST, 0, 0
+        for row in range(rows):
+            for i in range(size):
+                asked[row, i] = queries[row, head, i] * scale
+        for span in range(len(spans)):
+            first, last, begin, length = spans[span]
+            for at in range(begin, begin + length, TILE):
+                end = min(at + TILE, begin + length)
+                keys, values = cache[0, head, at:end], cache[1, head, at:end]
+                for row in range(first, last):
+                    tops[row], totals[row] = _see(
+                        keys, values, asked[row], seen[row], tops[row], totals[row], scores, bits
+                    )
+        for row in range(rows):
+            for i in range(size):
+                out[row, head, i] = seen[row, i] / totals[row]

@@ -1,0 +1,71 @@
+"""Compiled loops where torch's operators are slow: an optional part, found and tried at start."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor
+
+log = structlog.get_logger(__name__)
+
+TOLERANCE = 1e-4
+
+
+class Kernels:
+    """The loops of `compiled.py` over torch's memory. The heads are shared out to threads."""
+
+    def __init__(self, compiled: Any, threads: int) -> None:
+        self._compiled = compiled
+        self._threads = threads
+        self._others = ThreadPoolExecutor(threads - 1, "attention") if threads > 1 else None
+
+    def look(self, cache: Tensor, queries: Tensor, out: Tensor, spans: Tensor) -> None:
+        """Write what rows see to `out`; see `compiled.look`."""
+        given = (cache.numpy(), queries.numpy(), out.numpy(), spans.numpy())
+        heads = queries.shape[1]
+        parts = min(self._threads, heads)
+        bounds = [heads * part // parts for part in range(parts + 1)]
+        elsewhere = []
+        if self._others is not None:
+            elsewhere = [
+                self._others.submit(self._compiled.look, *given, low, high)
+                for low, high in zip(bounds[1:-1], bounds[2:], strict=True)
+            ]
+        self._compiled.look(*given, 0, bounds[1])
+        for each in elsewhere:
+            each.result()
+
+
+def find(dtype: torch.dtype, device: torch.device) -> Kernels | None:
+    """Return the kernels; None where they do not serve: no numba, another device or precision."""
+    if device.type != "cpu" or dtype is not torch.float32:
+        return None
+    try:
+        from kogpt_bot.generation import compiled
+    except ImportError as missing:
+        log.info("kernels_absent", why=str(missing))
+        return None
+    kernels = Kernels(compiled, torch.get_num_threads())
+    if (error := _error(kernels)) < TOLERANCE:
+        return kernels
+    log.warning("kernels_wrong", error=error)
+    return None
+
+
+def _error(kernels: Kernels) -> float:
+    """Return how far the kernels are from torch on a small case; this compiles them."""
+    generator = torch.Generator().manual_seed(0)
+    cache = torch.randn(2, 2, 96, 16, generator=generator)
+    queries = torch.randn(2, 3, 2, 16, generator=generator)[:, 0]
+    out = torch.empty(2, 3, 2, 16)[:, 0]
+    spans = torch.tensor([[0, 2, 0, 70], [0, 1, 70, 1], [1, 2, 80, 9]])
+    kernels.look(cache, queries, out, spans)
+    worst = 0.0
+    for row, places in enumerate(((*range(71),), (*range(70), *range(80, 89)))):
+        keys, values = cache[:, :, list(places)]
+        shares = (keys @ queries[row].unsqueeze(-1) / 4).softmax(dim=1)
+        worst = max(worst, float(((shares * values).sum(dim=1) - out[row]).abs().max()))
+    return worst
