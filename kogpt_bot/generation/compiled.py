@@ -20,6 +20,11 @@ SMALLEST = np.float32(-126)  # the exponent of the smallest normal float32
 BIAS = np.int32(127)  # of a float32's exponent
 MANTISSA = np.int32(23)  # bits
 
+QUIET_BITS = np.float32(1e-30).view(np.int32)  # a row of zeros is divided by this
+UNSIGNED = np.int32(0x7FFF_FFFF)
+STEPS = np.float32(127)  # of a byte on each side of zero
+ROUNDED_ZERO = np.float32(128.5)
+
 # Sums may be taken in any order. NaN and infinity stay what they are: a row with NaN must show it.
 RELAXED = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -131,3 +136,21 @@ def look(cache, queries, out, spans, first_head, last_head):  # type: ignore[no-
         for row in range(rows):
             for i in range(size):
                 out[row, head, i] = seen[row, i] / totals[row]
+
+
+@_compile
+def quantise(rows, out, largest, first, last):  # type: ignore[no-untyped-def]
+    """Write rows [first, last) as bytes around 128, and the largest number of each.
+
+    The largest is found among the bits: without their sign they are ordered as the numbers are,
+    NaN above all, and whole numbers are compared many at a time.
+    """
+    bits = rows.view(np.int32)
+    for row in range(first, last):
+        most = QUIET_BITS
+        for i in range(rows.shape[1]):
+            most = max(most, bits[row, i] & UNSIGNED)
+        largest.view(np.int32)[row] = most
+        factor = STEPS / largest[row]
+        for i in range(rows.shape[1]):
+            out[row, i] = np.uint8(np.int32(rows[row, i] * factor + ROUNDED_ZERO))

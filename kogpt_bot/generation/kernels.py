@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -15,26 +16,41 @@ TOLERANCE = 1e-4
 
 
 class Kernels:
-    """The loops of `compiled.py` over torch's memory. The heads are shared out to threads."""
+    """The loops of `compiled.py` over torch's memory, shared out to threads."""
 
     def __init__(self, compiled: Any, threads: int) -> None:
         self._compiled = compiled
         self._threads = threads
-        self._others = ThreadPoolExecutor(threads - 1, "attention") if threads > 1 else None
+        self._others = ThreadPoolExecutor(threads - 1, "kernels") if threads > 1 else None
 
     def look(self, cache: Tensor, queries: Tensor, out: Tensor, spans: Tensor) -> None:
         """Write what rows see to `out`; see `compiled.look`."""
-        given = (cache.numpy(), queries.numpy(), out.numpy(), spans.numpy())
-        heads = queries.shape[1]
-        parts = min(self._threads, heads)
-        bounds = [heads * part // parts for part in range(parts + 1)]
-        elsewhere = []
+        self._share(
+            queries.shape[1],
+            self._compiled.look,
+            cache.numpy(),
+            queries.numpy(),
+            out.numpy(),
+            spans.numpy(),
+        )
+
+    def quantise(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows [n, size] as bytes around 128, and the largest number of each [n, 1]."""
+        out, largest = torch.empty_like(rows, dtype=torch.uint8), rows.new_empty(len(rows), 1)
+        self._share(
+            len(rows), self._compiled.quantise, rows.numpy(), out.numpy(), largest.view(-1).numpy()
+        )
+        return out, largest
+
+    def _share(self, count: int, loop: Callable[..., Any], *given: Any) -> None:
+        """Run `loop(*given, first, last)` over `count` things, a share on each thread."""
+        shares = max(1, min(self._threads, count))
+        bounds = [count * share // shares for share in range(shares + 1)]
+        elsewhere: list[Future[Any]] = []
         if self._others is not None:
-            elsewhere = [
-                self._others.submit(self._compiled.look, *given, low, high)
-                for low, high in zip(bounds[1:-1], bounds[2:], strict=True)
-            ]
-        self._compiled.look(*given, 0, bounds[1])
+            pairs = zip(bounds[1:-1], bounds[2:], strict=True)
+            elsewhere = [self._others.submit(loop, *given, *pair) for pair in pairs]
+        loop(*given, 0, bounds[1])
         for each in elsewhere:
             each.result()
 
@@ -68,4 +84,7 @@ def _error(kernels: Kernels) -> float:
         keys, values = cache[:, :, list(places)]
         shares = (keys @ queries[row].unsqueeze(-1) / 4).softmax(dim=1)
         worst = max(worst, float(((shares * values).sum(dim=1) - out[row]).abs().max()))
-    return worst
+    rows = torch.randn(3, 40, generator=generator)
+    steps, largest = kernels.quantise(rows)
+    rounding = largest * 0.5001 / 127
+    return max(worst, float(((steps.float() - 128) / 127 * largest - rows).abs().sub(rounding).max()))

@@ -8,7 +8,7 @@ semi-private to torch: `prepare` tries the chosen one on a small product first, 
 from __future__ import annotations
 
 import enum
-import warnings
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kogpt_bot.generation.checkpoint import release_pages
+from kogpt_bot.generation.kernels import Kernels
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,7 @@ PROBE_TOLERANCE = {  # of the largest result; a wrong layout is off by the whole
 PART_BYTES = 32 << 20  # of a weight that is laid out in parts
 ACTIVATION_STEPS = 127  # of an int8 activation on each side of zero
 ACTIVATION_ZERO = 128
+QUIET = 1e-30  # a row of zeros is divided by this
 
 
 class Quantization(enum.StrEnum):
@@ -87,39 +89,49 @@ class HalfLinear:
         return _tensor(torch.ops.quantized.linear_dynamic_fp16(rows, self._packed))
 
 
-class Int8Linear:
-    """fbgemm in whole numbers (VNNI): 8-bit weights, and rows that are 8-bit on the way in.
+Quantise = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-    Each row is divided by its largest number first, so that one fixed scale fits all and no row
-    changes with what shares its batch (fbgemm's own dynamic scale is of the whole batch: a loud
-    row would drown a quiet one).
+
+def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows [n, size] as bytes around ACTIVATION_ZERO, and the largest number of each."""
+    # Two maxima: a maximum of absolutes is not vectorised in one go, and 20 times slower.
+    largest = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_())
+    largest.clamp_(min=QUIET)
+    steps = rows * (ACTIVATION_STEPS / largest)
+    return steps.add_(ACTIVATION_ZERO + 0.5).to(torch.uint8), largest
+
+
+class Int8Linear:
+    """oneDNN in whole numbers (VNNI): 8-bit weights, and rows that are 8-bit on the way in.
+
+    Each row has its own scale, so that it does not change with what shares its batch.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        torch.backends.quantized.engine = "fbgemm"
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, quantise: Quantise = quantise
+    ) -> None:
         weight = weight.float()
-        scales = weight.abs().amax(dim=1).clamp_(min=torch.finfo(torch.float32).tiny)
+        scales = weight.abs().amax(dim=1).clamp_(min=QUIET)
         scales /= ACTIVATION_STEPS
-        zeros = torch.zeros(len(scales), dtype=torch.long)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecated; without it `prepare` falls back
-            rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-        self._packed = torch.ops.quantized.linear_prepack(rounded, None)
+        rounded = (weight / scales.unsqueeze(1)).round_().to(torch.int8)
+        self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._scales, self._zeros = scales, torch.zeros(len(scales), dtype=torch.long)
         self._bias = None if bias is None else bias.float()
+        self._quantise = quantise
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
-        # Two maxima: a maximum of absolutes is not vectorised in one go, and 20 times slower.
-        largest = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_())
-        largest.clamp_(min=torch.finfo(torch.float32).tiny)
+        steps, largest = self._quantise(rows)
         product = _tensor(
-            torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-                rows / largest, 1 / ACTIVATION_STEPS, ACTIVATION_ZERO, self._packed
+            torch.ops.onednn.qlinear_pointwise(
+                steps, 1 / ACTIVATION_STEPS, ACTIVATION_ZERO,
+                self._packed, self._scales, self._zeros,
+                None, 1.0, 0, torch.float32, "none", [], "",
             )
-        )
+        )  # fmt: skip
         if self._bias is None:
             return product.mul_(largest)
-        return torch.addcmul(self._bias, product, largest)
+        return torch.addcmul(self._bias, product, largest, out=product)
 
 
 class PartedLinear:
@@ -151,9 +163,11 @@ def choose(dtype: torch.dtype, device: torch.device, quantization: Quantization)
     return "half" if dtype is torch.float16 else "packed"
 
 
-def prepare(name: str, dtype: torch.dtype) -> Kind:
+def prepare(name: str, dtype: torch.dtype, kernels: Kernels | None = None) -> Kind:
     """Return the kind of product, or `F.linear` where this processor or this torch lacks it."""
     kind = KINDS[name]
+    if kind is Int8Linear and kernels is not None:
+        kind = functools.partial(Int8Linear, quantise=kernels.quantise)
     if name == "plain":
         return kind
     generator = torch.Generator().manual_seed(0)

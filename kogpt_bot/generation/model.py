@@ -96,10 +96,10 @@ class GPTJ:
         self.devices = [layer.w_in.device for layer in weights.layers]
         stored = weights.embedding.dtype
         self.kind = choose(stored, self.devices[-1], quantization)
-        linear = prepare(self.kind, stored)
-        # fbgemm multiplies with float32 rows, whatever the weights are held in.
+        # These multiply with float32 rows, whatever the weights are held in.
         self.dtype = torch.float32 if self.kind in ("half", "int8") else stored
         self._kernels = kernels.find(self.dtype, self.devices[-1])
+        linear = prepare(self.kind, stored, self._kernels)
         self._embedding = weights.embedding
         self._blocks: list[Block] = []
         for index, layer in enumerate(weights.layers):
@@ -183,7 +183,7 @@ class GPTJ:
         attended = both[:, :width].view(rows, shape.heads, shape.head)
         attention.attend(cache, heads[:, 0], attended, made)
         _gelu(joined[:, 3 * width :], both[:, width:])
-        return hidden + block.out(both)
+        return block.out(both).add_(hidden)
 
     @staticmethod
     def _rotate(part: Tensor, turns: Tensor) -> None:
@@ -207,5 +207,5 @@ def _gelu(given: Tensor, out: Tensor) -> None:
     if given.device.type != "cpu" or given.dtype is not torch.float32:
         out.copy_(F.gelu(given, approximate="tanh"))
         return
-    slope = torch.addcmul(given.new_full((), GELU), given, given, value=GELU * 0.044715)
-    torch.mul(given, slope.mul_(given).sigmoid_(), out=out)
+    torch.addcmul(given.new_full((), GELU), given, given, value=GELU * 0.044715, out=out)
+    out.mul_(given).sigmoid_().mul_(given)
