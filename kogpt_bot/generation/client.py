@@ -40,7 +40,8 @@ STATUSES: dict[int, type[GenerationError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What is asked for. `session` is the same for the requests of one conversation."""
+    """What is asked for. `session` is the same for the requests of one conversation. After
+    `deadline_s` seconds the service gives the answer up, be it waiting or half written."""
 
     prompt: tuple[int, ...] | str
     params: SamplingParams = field(default_factory=SamplingParams)
@@ -49,6 +50,7 @@ class Completion:
     session: str = ""
     priority: int = 0
     model: str = ""
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,8 @@ def _headers(completion: Completion) -> dict[str, str]:
         headers["x-session-id"] = completion.session
     if completion.priority:
         headers["x-priority"] = str(completion.priority)
+    if completion.deadline_s is not None:
+        headers["x-deadline-s"] = f"{completion.deadline_s:g}"
     return headers
 
 

@@ -12,10 +12,18 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Words = npt.NDArray[np.int32]
+Places = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 TILE = 64  # tokens whose keys and values stay in the processor's cache while rows look at them
 LOWEST = np.float32(-1e30)  # in place of -inf, whose difference to itself is not a number
 LOG2_E = np.float32(1 / math.log(2))
+HALF, ONE = np.float32(0.5), np.float32(1)
+C1, C2, C3, C4, C5, C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
 SMALLEST = np.float32(-126)  # the exponent of the smallest normal float32
 BIAS = np.int32(127)  # of a float32's exponent
 MANTISSA = np.int32(23)  # bits
@@ -30,7 +38,7 @@ RELAXED = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def _compile(function: Callable[..., Any]) -> Any:
-    options = {"fastmath": RELAXED, "nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"fastmath": RELAXED, "nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no place that can be written: compiled at each start
@@ -38,23 +46,24 @@ def _compile(function: Callable[..., Any]) -> Any:
 
 
 @_compile
-def _exponentials(scores, bits, count, top):  # type: ignore[no-untyped-def]
-    """Replace scores by exp(score - top), within 3e-7; returns their sum.
+def _exponentials(scores: Floats, bits: Words, count: int, top: np.float32) -> np.float32:
+    """Replace scores by exp(score - top); returns their sum.
 
-    exp(x) = 2^n 2^f: f in [0, 1) by a polynomial, n as the exponent's bits.
+    exp(x) = 2^n 2^f: n as the exponent's bits, and for f in [-0.5, 0.5] the series of 2^f, whose
+    seventh term is within float32's rounding.
     """
     powers = bits.view(np.float32)
     for t in range(count):
         x = max((scores[t] - top) * LOG2_E, SMALLEST)
-        whole = np.floor(x)
+        whole = np.floor(x + HALF)
         f = x - whole
         bits[t] = (np.int32(whole) + BIAS) << MANTISSA
-        p = np.float32(0.00015468) * f + np.float32(0.00133908)
-        p = p * f + np.float32(0.00961813)
-        p = p * f + np.float32(0.05550361)
-        p = p * f + np.float32(0.24022651)
-        p = p * f + np.float32(0.69314718)
-        scores[t] = p * f + np.float32(1)
+        p = C6 * f + C5
+        p = p * f + C4
+        p = p * f + C3
+        p = p * f + C2
+        p = p * f + C1
+        scores[t] = p * f + ONE
     total = np.float32(0)
     for t in range(count):
         scores[t] *= powers[t]
@@ -63,7 +72,16 @@ def _exponentials(scores, bits, count, top):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _see(keys, values, query, seen, top, total, scores, bits):  # type: ignore[no-untyped-def]
+def _see(
+    keys: Floats,
+    values: Floats,
+    query: Floats,
+    seen: Floats,
+    top: np.float32,
+    total: np.float32,
+    scores: Floats,
+    bits: Words,
+) -> tuple[np.float32, np.float32]:
     """Let a row look at one more tile; returns its largest score and its sum of weights so far.
 
     The softmax is taken along the way (Milakov & Gimelshein 2018). Four tokens, a quarter of the
@@ -108,7 +126,9 @@ def _see(keys, values, query, seen, top, total, scores, bits):  # type: ignore[n
 
 
 @_compile
-def look(cache, queries, out, spans, first_head, last_head):  # type: ignore[no-untyped-def]
+def look(
+    cache: Floats, queries: Floats, out: Floats, spans: Places, first_head: int, last_head: int
+) -> None:
     """Write what rows see, for heads [first_head, last_head).
 
     `cache` [2, heads, tokens, head]; `queries` and `out` [rows, heads, head]; `spans` [n, 4]: rows
@@ -139,7 +159,7 @@ def look(cache, queries, out, spans, first_head, last_head):  # type: ignore[no-
 
 
 @_compile
-def quantise(rows, out, largest, first, last):  # type: ignore[no-untyped-def]
+def quantise(rows: Floats, out: Bytes, largest: Floats, first: int, last: int) -> None:
     """Write rows [first, last) as bytes around 128, and the largest number of each.
 
     The largest is found among the bits: without their sign they are ordered as the numbers are,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -48,7 +49,7 @@ class Kernels:
         bounds = [count * share // shares for share in range(shares + 1)]
         elsewhere: list[Future[Any]] = []
         if self._others is not None:
-            pairs = zip(bounds[1:-1], bounds[2:], strict=True)
+            pairs = itertools.pairwise(bounds[1:])
             elsewhere = [self._others.submit(loop, *given, *pair) for pair in pairs]
         loop(*given, 0, bounds[1])
         for each in elsewhere:
@@ -87,4 +88,6 @@ def _error(kernels: Kernels) -> float:
     rows = torch.randn(3, 40, generator=generator)
     steps, largest = kernels.quantise(rows)
     rounding = largest * 0.5001 / 127
-    return max(worst, float(((steps.float() - 128) / 127 * largest - rows).abs().sub(rounding).max()))
+    return max(
+        worst, float(((steps.float() - 128) / 127 * largest - rows).abs().sub(rounding).max())
+    )

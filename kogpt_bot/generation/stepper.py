@@ -192,7 +192,7 @@ class Stepper:
                 self._computed(job, count, own)
                 if segment.want and not job.pending and job.lease is not None:
                     rows.append((job, own[-1]))
-        self._choose(rows)
+        self._choose(rows, logits)
 
     def _computed(self, job: Job, count: int, logits: Tensor) -> None:
         """Take note of tokens that are in the cache now."""
@@ -209,10 +209,11 @@ class Stepper:
 
     # --- after it -------------------------------------------------------------------------------
 
-    def _choose(self, rows: Sequence[tuple[Job, Tensor]]) -> None:
+    def _choose(self, rows: Sequence[tuple[Job, Tensor]], logits: Tensor) -> None:
         if not rows:
             return
-        stacked = torch.stack([logits for _, logits in rows])
+        # Mostly all that was computed; a copy of it takes as long as the search in it.
+        stacked = logits if len(rows) == len(logits) else torch.stack([row for _, row in rows])
         # A sum is finite if and only if every logit is: none is near float32's limit.
         sane = stacked.sum(dim=-1).isfinite().tolist()
         for (job, _), well in zip(rows, sane, strict=True):

@@ -38,9 +38,14 @@ def test_logits_are_equal(pair, length):
     torch.testing.assert_close(run(ours, ids), expected(oracle, ids), **NEAR)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("table", [[0, 1, 2, 3], [3, 2, 1, 0], [5, 6, 1, 2], [0, 1, 7, 3]], ids=str)
-def test_reading_in_chunks_and_token_by_token_gives_the_same_wherever_the_blocks_lie(pair, table):
+def test_reading_in_chunks_and_token_by_token_gives_the_same_wherever_the_blocks_lie(
+    pair, monkeypatch, table, compiled
+):
     ours, oracle = pair
+    if not compiled:
+        monkeypatch.setattr(ours, "_kernels", None)
     ids = prompt(50)
     store = ours.new_store(8)
     pieces = [
@@ -68,12 +73,14 @@ def test_neighbours_in_a_batch_do_not_touch_each_other(pair):
     torch.testing.assert_close(logits, wanted, **NEAR)
 
 
-@pytest.mark.parametrize("gathering", [frozenset(), frozenset({"cpu"})], ids=["views", "gathered"])
-def test_rows_that_share_a_beginning_look_at_it_together_and_see_the_same(
-    pair, monkeypatch, gathering
-):
-    monkeypatch.setattr(attention, "GATHERING", gathering)
+@pytest.mark.parametrize("way", ["compiled", "views", "gathered"])
+def test_rows_that_share_a_beginning_look_at_it_together_and_see_the_same(pair, monkeypatch, way):
     ours, oracle = pair
+    monkeypatch.setattr(attention, "GATHERING", {"cpu"} if way == "gathered" else set())
+    if way == "views":
+        monkeypatch.setattr(ours, "_kernels", None)
+    elif way == "compiled" and ours._kernels is None:
+        pytest.skip("numba is not installed")
     beginning = prompt(2 * BLOCK)
     ends = [prompt(length, 9 + length) for length in (1, 20, 5, 33)]
     own = [[2], [3, 4], [5], [9, 7, 8]]

@@ -1,0 +1,108 @@
+"""The compiled loops against torch, and what happens where they cannot be had."""
+
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kogpt_bot.generation import kernels
+
+CPU = torch.device("cpu")
+TOKENS, HEADS, HEAD = 300, 3, 32
+
+pytest.importorskip("numba")
+
+
+@pytest.fixture(scope="module", params=[1, 2, 5], ids="{} threads".format)
+def under_test(request):
+    from kogpt_bot.generation import compiled
+
+    return kernels.Kernels(compiled, request.param)
+
+
+def seen_by_torch(cache, query, places):
+    keys, values = cache[:, :, places].double()
+    scores = keys @ query.double().unsqueeze(-1) / HEAD**0.5
+    # What float32 makes of a score is off by its last bits, a weight by as much of itself.
+    return (scores.softmax(dim=1) * values).sum(dim=1).float(), float(scores.abs().max()) * 2**-21
+
+
+runs = st.tuples(st.integers(0, TOKENS - 1), st.integers(1, 150)).map(
+    lambda run: (run[0], min(run[1], TOKENS - run[0]))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(runs, max_size=3),
+    st.lists(st.lists(runs, min_size=1, max_size=3), min_size=1, max_size=4),
+    st.sampled_from([0.1, 1.0, 30.0]),
+)
+def test_rows_see_what_torch_sees(under_test, shared, own, loudness):
+    generator = torch.Generator().manual_seed(len(shared) + 10 * len(own))
+    cache = torch.randn(2, HEADS, TOKENS, HEAD, generator=generator)
+    joined = torch.randn(len(own), 2, HEADS, HEAD, generator=generator) * loudness
+    out = torch.full((len(own), 2, HEADS, HEAD), 7.0)
+    spans = [[0, len(own), *run] for run in shared]
+    spans += [[row, row + 1, *run] for row, mine in enumerate(own) for run in mine]
+    under_test.look(cache, joined[:, 0], out[:, 0], torch.tensor(spans))
+    for row, mine in enumerate(own):
+        places = [at for begin, length in (*shared, *mine) for at in range(begin, begin + length)]
+        wanted, off = seen_by_torch(cache, joined[row, 0], places)
+        torch.testing.assert_close(out[row, 0], wanted, atol=2e-6 + off, rtol=0)
+    assert (out[:, 1] == 7).all(), "what lies between was written"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_row_with_nan_or_infinity_shows_it_and_no_other_does(under_test, value):
+    cache, queries = torch.randn(2, HEADS, TOKENS, HEAD), torch.randn(3, HEADS, HEAD)
+    cache[:, :, 120] = value
+    out = torch.empty_like(queries)
+    spans = torch.tensor([[0, 3, 0, 100], [1, 2, 100, 70], [2, 3, 200, 70]])
+    under_test.look(cache, queries, out, spans)
+    assert not out[1].isfinite().any()
+    assert out[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("size", [1, 7, 80, 513])
+def test_bytes_are_the_nearest_to_the_numbers(under_test, size):
+    rows = torch.randn(9, size) * torch.logspace(-6, 6, 9)[:, None]
+    steps, largest = under_test.quantise(rows)
+    assert torch.equal(largest, rows.abs().amax(dim=1, keepdim=True))
+    back = (steps.double() - 128) / 127 * largest
+    assert ((back - rows).abs() <= largest * (0.5001 / 127)).all()
+    assert (under_test.quantise(torch.zeros(2, size))[0] == 128).all()
+
+
+def test_a_row_with_nan_or_infinity_stays_one_in_bytes(under_test):
+    rows = torch.ones(3, 40)
+    rows[1, 5], rows[2, 6] = float("nan"), float("-inf")
+    assert under_test.quantise(rows)[1].isfinite().tolist() == [[True], [False], [False]]
+
+
+def test_they_serve_float32_on_a_processor():
+    assert kernels.find(torch.float32, CPU) is not None
+    assert kernels.find(torch.bfloat16, CPU) is None
+    assert kernels.find(torch.float32, torch.device("cuda")) is None
+
+
+def test_without_numba_there_are_none(monkeypatch):
+    import kogpt_bot.generation as package
+
+    monkeypatch.delattr(package, "compiled", raising=False)
+    monkeypatch.delitem(sys.modules, "kogpt_bot.generation.compiled", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert kernels.find(torch.float32, CPU) is None
+
+
+def test_loops_that_compute_something_else_are_not_used(monkeypatch):
+    right = kernels.Kernels.look
+
+    def wrong(self, cache, queries, out, spans):
+        right(self, cache, queries, out, spans)
+        out.add_(0.01)
+
+    monkeypatch.setattr(kernels.Kernels, "look", wrong)
+    assert kernels.find(torch.float32, CPU) is None
