@@ -180,16 +180,28 @@ def _together(group: Sequence[Segment], shared: int, device: torch.device) -> To
 
 
 def _compiled(writing: Sequence[Segment], kernels: Kernels) -> Compiled:
-    spans: list[tuple[int, ...]] = []
-    row = 0
-    for group, blocks in _groups(writing):
-        shared = blocks * BLOCK if len(group) > 1 else 0
-        spans += [(row, row + len(group), *run) for run in cut(group[0].spans, 0, shared)]
-        for each in group:
-            spans += [(row, row + 1, *run) for run in cut(each.spans, shared, each.end)]
-            row += 1
-    begin = writing[0].row
-    return Compiled(begin, begin + row, torch.tensor(spans), kernels)
+    spans = torch.tensor(list(_shared_spans(list(enumerate(writing)), 0)))
+    return Compiled(writing[0].row, writing[0].row + len(writing), spans, kernels)
+
+
+def _shared_spans(group: Sequence[tuple[int, Segment]], seen: int) -> Iterator[tuple[int, ...]]:
+    """Give what neighbours see beyond `seen` blocks: what all see, then those that share more."""
+    row, segment = group[0]
+    if len(group) == 1:
+        yield from ((row, row + 1, *run) for run in cut(segment.spans, seen * BLOCK, segment.end))
+        return
+    shared = segment.start // BLOCK
+    for _, other in group[1:]:
+        shared = _common_blocks(segment, other, shared)
+    last = row + len(group)
+    yield from ((row, last, *run) for run in cut(segment.spans, seen * BLOCK, shared * BLOCK))
+
+    def following(each: tuple[int, Segment]) -> int:
+        number, own = each
+        return own.table[shared] if shared < own.start // BLOCK else -1 - number
+
+    for _, rest in itertools.groupby(group, following):
+        yield from _shared_spans(list(rest), shared)
 
 
 def _gathered(group: Sequence[Segment], dtype: torch.dtype, device: torch.device) -> Gathered:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -108,14 +108,22 @@ class Int8Linear:
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None = None, quantise: Quantise = quantise
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *,
+        quantise: Quantise = quantise,
+        give_back: bool = False,
     ) -> None:
-        weight = weight.float()
-        scales = weight.abs().amax(dim=1).clamp_(min=QUIET)
-        scales /= ACTIVATION_STEPS
-        rounded = (weight / scales.unsqueeze(1)).round_().to(torch.int8)
+        rounded = torch.empty_like(weight, dtype=torch.int8)
+        self._scales, self._zeros = torch.empty(len(weight)), torch.zeros(len(weight)).long()
+        for begin, part in _parts(weight):
+            scales = part.float().abs().amax(dim=1).clamp_(min=QUIET) / ACTIVATION_STEPS
+            rounded[begin : begin + len(part)] = (part.float() / scales.unsqueeze(1)).round_()
+            self._scales[begin : begin + len(part)] = scales
+            if give_back:
+                release_pages(part)
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self._scales, self._zeros = scales, torch.zeros(len(scales), dtype=torch.long)
         self._bias = None if bias is None else bias.float()
         self._quantise = quantise
 
@@ -145,7 +153,7 @@ class PartedLinear:
         return torch.cat([part(rows) for part in self._parts], dim=-1)
 
 
-Kind = Callable[[Tensor, Tensor | None], Linear]
+Kind = Callable[..., Linear]  # of a weight and its bias or None
 KINDS: dict[str, Kind] = {
     "plain": PlainLinear,
     "packed": PackedLinear,
@@ -194,14 +202,20 @@ def in_parts(kind: Kind, weight: Tensor, bias: Tensor | None, *, give_back: bool
     """
     if kind is PlainLinear or weight.nbytes <= PART_BYTES:
         return kind(weight, bias)
-    size = max(1, PART_BYTES // weight[0].nbytes)
+    if getattr(kind, "func", kind) is Int8Linear:  # in parts by itself
+        return kind(weight, bias, give_back=give_back)
     parts: list[Linear] = []
-    for begin in range(0, len(weight), size):
-        part = weight[begin : begin + size]
-        parts.append(kind(part, None if bias is None else bias[begin : begin + size]))
+    for begin, part in _parts(weight):
+        parts.append(kind(part, None if bias is None else bias[begin : begin + len(part)]))
         if give_back:
             release_pages(part)
     return PartedLinear(parts)
+
+
+def _parts(weight: Tensor) -> Iterator[tuple[int, Tensor]]:
+    size = max(1, PART_BYTES // weight[0].nbytes)
+    for begin in range(0, len(weight), size):
+        yield begin, weight[begin : begin + size]
 
 
 def _tensor(result: Any) -> Tensor:

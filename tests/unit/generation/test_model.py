@@ -1,5 +1,7 @@
 """Our forward pass against transformers' GPTJForCausalLM, the oracle."""
 
+from random import Random
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -157,3 +159,26 @@ def test_in_int8_a_row_does_not_change_with_its_neighbours(checkpoints):
     alone = step(ours, store, [([0], prompt(9), 0)])
     beside = step(ours, store, [([1, 2, 3], prompt(40, 4), 0), ([0], prompt(9), 0)])
     torch.testing.assert_close(beside[40:], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_share_beginnings_of_beginnings_see_the_same(pair, seed):
+    ours, oracle = pair
+    random = Random(seed)
+    store, tables, texts = ours.new_store(64), [[]], [[]]
+    free = list(range(64))
+    for _ in range(9):  # each goes on from what another has, to the end of one of its blocks
+        number = random.randrange(len(tables))
+        blocks = random.randint(0, len(tables[number]))
+        table, text = tables[number][:blocks], texts[number][: blocks * BLOCK]
+        for _ in range(random.randint(1, 3)):
+            table, text = [*table, free.pop()], text + prompt(BLOCK, len(free))
+            step(ours, store, [(table, text[-BLOCK:], len(text) - BLOCK)])
+        tables.append(table)
+        texts.append(text)
+    for table in tables:
+        table.append(free.pop())
+    rows = sorted(zip(tables, texts, strict=True))
+    found = step(ours, store, [(table, [7], len(text)) for table, text in rows])
+    wanted = torch.stack([expected(oracle, [*text, 7])[-1] for _, text in rows])
+    torch.testing.assert_close(found, wanted, **NEAR)
