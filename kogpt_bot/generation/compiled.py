@@ -13,6 +13,9 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core.errors import NumbaError
+
+FAILURES = (NumbaError,)  # what compiling may raise
 
 Floats = npt.NDArray[np.float32]
 Words = npt.NDArray[np.int32]

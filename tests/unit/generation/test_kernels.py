@@ -55,10 +55,11 @@ def test_rows_see_what_torch_sees(under_test, shared, own, loudness):
     assert (out[:, 1] == 7).all(), "what lies between was written"
 
 
+@pytest.mark.parametrize("half", [0, 1], ids=["keys", "values"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_row_with_nan_or_infinity_shows_it_and_no_other_does(under_test, value):
+def test_a_row_with_nan_or_infinity_shows_it_and_no_other_does(under_test, value, half):
     cache, queries = torch.randn(2, HEADS, TOKENS, HEAD), torch.randn(3, HEADS, HEAD)
-    cache[:, :, 120] = value
+    cache[half, :, 120] = value
     out = torch.empty_like(queries)
     spans = torch.tensor([[0, 3, 0, 100], [1, 2, 100, 70], [2, 3, 200, 70]])
     under_test.look(cache, queries, out, spans)
