@@ -12,12 +12,12 @@ from kogpt_bot.moderation.lexicon import LatinRule
 
 _LEET = {
     "a": "a@4", "b": "b8", "e": "e3", "g": "g9", "i": "i1!|", "l": "l1|", "o": "o0",
-    "s": "s$5", "t": "t7+", "u": "uv4", "k": "kq", "z": "z2",
+    "s": "s$5", "t": "t7+", "u": "uv4", "k": "kq", "z": "z2", "*": "*#@",
 }  # fmt: skip
 _MASK = "*#@%x"  # stands for one letter inside a word
 _BREAK = r"[.\-_,~'`·]{0,2}+"  # between two letters
 _SPACE = " {0,2}+"
-_PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z]+)")
+_PARTS = re.compile(r"\(([^)]*)\)|( )|([a-z*]+)")
 KEYED = re.compile(r"(?<![A-Za-z])[A-Za-z]{4,24}(?![A-Za-z]|\d\d)")  # long enough to be no accident
 _NO_ENGLISH = "[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{2,5}(?![A-Za-z])"  # a word without a vowel
 _KEYED_APART = re.compile(  # syllable by syllable: tl qkf
@@ -124,7 +124,8 @@ def _letters(word: str, *, first: bool, masked: bool = False) -> str:
         # all that repeats is one letter, but the last may belong to what comes next: michin nom
         repeated = f"{body}{{{count},6}}" + ("+" if index < len(runs) - 1 else "")
         inner = 0 < index < len(runs) - 1
-        parts.append(f"(?:{repeated}|[{_MASK}]{{{count}}})" if masked and inner else repeated)
+        hidden = f"(?:{body}|[{_MASK}]){{{count}}}"
+        parts.append(f"(?:{repeated}|{hidden})" if masked and inner else repeated)
     return ("" if first else _BREAK) + _BREAK.join(parts)
 
 
