@@ -58,6 +58,7 @@ class Cloaked:
                         if any(rest):
                             hidden = word[start:end]
                             self._rest.setdefault(rest, []).append((hidden, word, rule))
+        self._heads = {head for head, _ in self._rest}
 
     def find(self, text: str) -> Iterator[tuple[int, int, str, CloakedRule]]:
         """Yield span, word and rule of each match; `text` is normalised."""
@@ -80,11 +81,11 @@ class Cloaked:
             return None
         head, tail = before[0], after[0]
         for taken in range(len(head), -1, -1):
-            if not _BEGINS.match(text, start - taken):
+            left = head[len(head) - taken :]
+            if left not in self._heads or not _BEGINS.match(text, start - taken):
                 continue
             for more in range(len(tail), -1, -1):
-                rest = head[len(head) - taken :], tail[:more]
-                for hidden, word, rule in self._rest.get(rest, ()):
+                for hidden, word, rule in self._rest.get((left, tail[:more]), ()):
                     if _agrees(hidden, place, word) and _ENDS.match(text, end + more):
                         return start - taken, end + more, word, rule
         return None

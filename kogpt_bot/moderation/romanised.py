@@ -80,6 +80,7 @@ def sounds_of(hangul: str) -> str:
 
 ENOUGH = 6  # sounds that a word written as one must have, not to be another by chance
 ENOUGH_APART = 5  # ... that a word written syllable by syllable must have
+MOST_APART = 4  # syllables that are looked at together
 _WORD = re.compile(r"[a-z](?<![a-z0-9][a-z])[a-z]{1,23}(?![a-z0-9])")
 _JOINT = re.compile(r"[ \-_.·]")  # between two syllables
 # What a word may end with besides: vocatives, particles, and whom it is about.
@@ -100,23 +101,25 @@ class Romanised:
 
     def find(self, text: str) -> Iterator[tuple[int, int, str, CloakedRule]]:
         """Yield span, word and rule of each match; `text` is normalised."""
+        words = [(*word.span(), word.group()) for word in _WORD.finditer(text)]
         at = 0
-        for first in _WORD.finditer(text):
-            if first.start() >= at and (hit := self._at(text, first)):
+        for index, (start, _, _) in enumerate(words):
+            if start >= at and (hit := self._at(text, words[index : index + MOST_APART])):
                 yield hit
                 at = hit[1]
 
-    def _at(self, text: str, first: re.Match[str]) -> tuple[int, int, str, CloakedRule] | None:
-        """Return what the word at `first` is, or begins with the words after it."""
-        start, end = first.span()
-        letters = first.group()
-        known = self._known(sounds(letters), ENOUGH)
-        if known is None and sounds(letters) in self._begins:
-            for _ in range(3):  # more syllables
-                after = _WORD.match(text, end + 1)
-                if after is None or not _JOINT.match(text, end):
+    def _at(
+        self, text: str, words: list[tuple[int, int, str]]
+    ) -> tuple[int, int, str, CloakedRule] | None:
+        """Return what the first of `words` is, or begins with those after it."""
+        start, end, letters = words[0]
+        spoken = sounds(letters)
+        known = self._known(spoken, ENOUGH)
+        if known is None and spoken in self._begins:
+            for begin, after, syllable in words[1:]:
+                if begin != end + 1 or not _JOINT.match(text, end):
                     break
-                letters, end = letters + after.group(), after.end()
+                letters, end = letters + syllable, after
                 known = self._known(sounds(letters), ENOUGH_APART)
                 if known is not None:
                     break
