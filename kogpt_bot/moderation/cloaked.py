@@ -20,7 +20,7 @@ _TELLING = "개씨좆씹쌍썅엿닥"  # 개XX is an insult, 김XX a person whos
 _STRESSED = 80  # characters between two stars
 LONGEST = 4  # syllables in a word, and letters of it on one side of the hidden part
 
-# A mask, initials (no laughter, no ㅇ and ㄴ by themselves, which are answers), Latin letters.
+# A mask, Latin letters, initials but for laughter.
 _PLACE = re.compile(
     rf"(?P<mask>x{{1,3}}(?![a-z])|(?P<sign>[{re.escape(MASKS + _INNER_MASKS)}])(?P=sign){{0,2}})"
     r"|(?P<latin>[a-z]{1,12})"
@@ -92,26 +92,28 @@ class Cloaked:
 
 
 def _agrees(hidden: str, place: re.Match[str], word: str) -> bool:
-    """Whether what stands at `place` may hide the syllables `hidden`."""
+    """Whether what stands at `place` may hide the syllables `hidden` of `word`."""
     shown = place.group()
     if place["mask"]:
-        if (
-            not len(hidden) <= len(shown) <= (len(hidden) + 1 if len(hidden) > 1 else 1)
-            or word.startswith(hidden)
-            or _closes(place)
-        ):
-            return False  # before a word they are bullets and emphasis
-        if shown[0] in _INNER_MASKS and word.endswith(hidden):
-            return False
-        rest = len(word) - len(hidden)
-        return rest > 1 or len(hidden) == 1 or word[0] in _TELLING
-    onsets = "".join(decompose(syllable)[0] for syllable in hidden)
-    if place["initials"]:
-        sure = len(word) - len(hidden) >= len(hidden) and not (
-            len(word) == 2 and onsets in "ㅇㄴㅁ" and word[0] == hidden
-        )
-        return shown == onsets and sure
-    return len(shown) > 1 and sounds(shown) == sounds_of(hidden)
+        return _masks(hidden, place, word)
+    if place["latin"]:
+        return len(shown) > 1 and sounds(shown) == sounds_of(hidden)
+    if shown != "".join(decompose(syllable)[0] for syllable in hidden):
+        return False
+    answer = len(word) == 2 and word[0] == hidden and shown in "ㅇㄴㅁ"
+    return 2 * len(hidden) <= len(word) and not answer
+
+
+def _masks(hidden: str, place: re.Match[str], word: str) -> bool:
+    shown = place.group()
+    longer = len(shown) - len(hidden)  # 개*** is 개새끼, too
+    if longer not in (0, 1) or (longer and len(hidden) == 1):
+        return False
+    if word.startswith(hidden) or _closes(place):
+        return False  # before a word, bullets and emphasis
+    if shown[0] in _INNER_MASKS and word.endswith(hidden):
+        return False
+    return len(hidden) == 1 or len(word) - len(hidden) > 1 or word[0] in _TELLING
 
 
 def _closes(place: re.Match[str]) -> bool:

@@ -46,7 +46,7 @@ _RIGHT: dict[str, re.Pattern[str] | None] = {
 _INITIALS_LEFT = re.compile(r"(?<![ㄱ-ㅊㅌㅍa-z])")
 _INITIALS_RIGHT = re.compile(r"(?![ㄱ-ㅊㅌㅍ])")
 # Around initials that are a riddle, a lesson or an abbreviation that is explained.
-_ABOUT_INITIALS = ("초성", "자음", "힌트", "약자", "줄임말", "이니셜", "ㄱㄴㄷ", "퀴즈")
+_ABOUT_INITIALS = ("초성", "자음", "힌트", "약자", "줄임말", "이니셜", "ㄱㄴㄷ", "퀴즈", "받침")
 _CASES = tuple("이가은는을를의도들")  # particles after a noun
 _IGNORED = re.compile(r"[ .]")  # in the context
 # A few syllables, then something else; with what comes after it, if that is a syllable.
