@@ -23,7 +23,7 @@ _VOWELS = {
     "u": "o u eo eu oo ou uh oh yeo yu yo wo yeu",
 }
 _CONSONANTS = {
-    "g": "g k kk gg ck q kg gk",
+    "g": "g k kk gg ck kg gk",
     "n": "n nn",
     "N": "ng",
     "d": "d t dd tt",
