@@ -123,6 +123,15 @@ def chats(path: Path = CHATS) -> list[Chat]:
     return [Chat(row["topic"], tuple(row["says"]), row["on_topic"]) for row in read]
 
 
+def held_out(runs: Path) -> dict[str, list[str]]:
+    """Return the texts that training kept away, by source."""
+    found: dict[str, list[str]] = {}
+    for row in (runs / "held_out.jsonl").read_text(encoding="utf-8").splitlines():
+        read = json.loads(row)
+        found.setdefault(read["source"], []).append(read["text"])
+    return found
+
+
 def trained_on() -> re.Pattern[str]:
     """Return what matches just the sayings of our own training data, with any word filled in."""
     sayings = {text for topic in TOPICS for text in topic.openings}
@@ -227,7 +236,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quiet", action="store_true", help="print the shares only")
     parser.add_argument("--corpus", type=Path, help="also look for lines learned by heart")
-    parser.add_argument("--text", type=Path, nargs="*", default=[], help="also the loss of files")
+    parser.add_argument("--held-out", type=Path, help="runs folder: the loss by source as well")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chatter = Chatter(arguments.folder)
@@ -236,13 +245,13 @@ def main() -> None:
     evaluate(chatter, questions(MEMORY), arguments.seeds, show=show)
     chat(chatter, chats(), show=show)
     look_through(chatter, asked, arguments.corpus)
-    for path in arguments.text:
-        texts = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
-        by_token, by_character = chatter.perplexity(texts)
-        print(
-            f"{path.name}: {by_token:.3f} a token (perplexity {math.exp(by_token):.1f}),"
-            f" {by_character:.3f} a character"
-        )
+    if arguments.held_out is not None:
+        for source, texts in held_out(arguments.held_out).items():
+            by_token, by_character = chatter.perplexity(texts)
+            print(
+                f"{source}: perplexity {math.exp(by_token):.1f} a token,"
+                f" {by_character / math.log(2):.2f} bits a character, {len(texts)} texts"
+            )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def config(size: Size) -> dict[str, object]:
 def export(weights: Path, tokenizer: Path, folder: Path) -> None:
     """Write weights, configuration and tokenizer into `folder`."""
     model = Model()
-    model.load_state_dict(torch.load(weights, weights_only=True)["m"])
+    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True)["model"])
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: each.to(torch.float16) for name, each in model.checkpoint().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -64,7 +64,7 @@ def _write(path: Path, value: dict[str, object]) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, default=Path("training/runs/tuned.pt"))
+    parser.add_argument("--weights", type=Path, default=Path("training/runs/tune.pt"))
     parser.add_argument("--tokenizer", type=Path, default=Path("training/runs/tokenizer.json"))
     parser.add_argument("--folder", type=Path, default=Path("kogpt_bot/mini"))
     arguments = parser.parse_args()

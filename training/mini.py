@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from training.train import STAGES
+
 
 def run(module: str, *arguments: object) -> None:
     """Run one stage as a process of its own, so that its memory goes with it."""
@@ -14,27 +16,32 @@ def run(module: str, *arguments: object) -> None:
 
 
 def main() -> None:
-    """Run the stages that are not done yet; each leaves its result in `--runs`."""
+    """Run the stages; one that was cut off goes on where it was, one that is done is passed by."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--evaluation", type=Path, help="folder of texts never to train on")
     parser.add_argument("--runs", type=Path, default=Path("training/runs"))
-    parser.add_argument(
-        "--steps", type=int, default=1000, help="of pre-training, 4,096 tokens each"
-    )
-    parser.add_argument("--minutes", type=float, default=60, help="of chat tuning")
+    parser.add_argument("--folder", type=Path, default=Path("kogpt_bot/mini"))
+    parser.add_argument("--begin-with", type=Path, help="go on from the weights of this folder")
+    for name, stage in STAGES.items():
+        parser.add_argument(f"--{name}-steps", type=int, default=stage.steps)
     given = parser.parse_args()
-    runs = ("--runs", given.runs)
-    if not (given.runs / "pretrain.bin").is_file():
-        leave_out = ("--evaluation", given.evaluation) if given.evaluation else ()
-        run("prepare", "--corpus", given.corpus, *leave_out, *runs)
-    if not (given.runs / "pretrained.pt").is_file():
-        run("pretrain", "--steps", given.steps, *runs)
-    run("tune", "--corpus", given.corpus, "--minutes", given.minutes, *runs)
-    run("polish", "--corpus", given.corpus, *runs)
-    weights, tokenizer = given.runs / "polished.pt", given.runs / "tokenizer.json"
-    run("export", "--weights", weights, "--tokenizer", tokenizer)
-    run("evaluate")
+    runs, begin = given.runs, given.begin_with
+    common = ("--runs", runs, "--corpus", given.corpus)
+    if not (runs / "pretrain.bin").is_file():
+        away = ("--evaluation", given.evaluation) if given.evaluation else ()
+        run(
+            "prepare", *common, *away, *(("--tokenizer", begin / "tokenizer.json") if begin else ())
+        )
+    first = ("--start", begin) if begin else ()
+    run("train", "pretrain", *common, "--steps", given.pretrain_steps, *first)
+    run("train", "tune", *common, "--steps", given.tune_steps, "--start", runs / "pretrain.pt")
+    tokenizer = runs / "tokenizer.json"
+    weights = ("--weights", runs / "tune.pt", "--tokenizer", tokenizer, "--folder", given.folder)
+    run("export", *weights)
+    logs = (runs / f"{name}.jsonl" for name in STAGES)
+    run("plot", *logs, "--out", given.folder / "loss.svg")
+    run("evaluate", "--folder", given.folder, "--corpus", given.corpus, "--held-out", runs)
 
 
 if __name__ == "__main__":

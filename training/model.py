@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -80,11 +81,16 @@ class Model(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
+    @property
+    def _precision(self) -> torch.dtype:
+        kind = self.wte.weight.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """Return the last hidden states [batch, time, width]."""
         time = tokens.shape[1]
         x = self.wte(tokens)
-        cos, sin = self.cos[:time].to(torch.bfloat16), self.sin[:time].to(torch.bfloat16)
+        cos, sin = self.cos[:time].to(self._precision), self.sin[:time].to(self._precision)
         for block in self.h:
             x = block(x, cos, sin)
         out: Tensor = self.lnf(x)
@@ -95,14 +101,17 @@ class Model(nn.Module):
         hidden = self.hidden(tokens)
         weights = torch.ones_like(labels, dtype=torch.float32) if weights is None else weights
         used = weights > 0
-        rows, wanted, share = hidden[used].to(torch.bfloat16), labels[used], weights[used]
-        table, bias = self.wte.weight.to(torch.bfloat16), self.hb.to(torch.bfloat16)
+        rows, wanted, share = hidden[used].to(self._precision), labels[used], weights[used]
+        table, bias = self.wte.weight.to(self._precision), self.hb.to(self._precision)
         total = rows.new_zeros((), dtype=torch.float32)
         pieces = (torch.split(each, CHUNK) for each in (rows, wanted, share))
         for row, label, part in zip(*pieces, strict=True):
             losses = F.cross_entropy(F.linear(row, table, bias).float(), label, reduction="none")
             total = total + (losses * part).sum()
         return total / share.sum()
+
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.h if isinstance(block, Block)]
 
     def checkpoint(self) -> dict[str, Tensor]:
         """Return the weights under the names that transformers' GPTJForCausalLM uses."""
@@ -113,9 +122,7 @@ class Model(nn.Module):
             "transformer.ln_f.bias": self.lnf.bias,
             "lm_head.bias": self.hb,
         }
-        for number, block in enumerate(self.h):
-            if not isinstance(block, Block):
-                raise TypeError("a block is expected")
+        for number, block in enumerate(self._blocks()):
             name = f"transformer.h.{number}"
             parts = torch.split(block.win, [width, width, width, 4 * width])
             q, k, v, inner = parts
@@ -132,3 +139,21 @@ class Model(nn.Module):
                 f"{name}.mlp.fc_out.bias": block.bout,
             }
         return {key: value.detach().clone() for key, value in out.items()}
+
+    def load_checkpoint(self, found: Mapping[str, Tensor]) -> None:
+        """Take over the weights of a checkpoint under transformers' names, of this very size."""
+        state: dict[str, Tensor] = {}
+        pairs = {"wte.weight": "transformer.wte.weight", "lnf.weight": "transformer.ln_f.weight",
+                 "lnf.bias": "transformer.ln_f.bias", "hb": "lm_head.bias"}  # fmt: skip
+        for number in range(self.size.layers):
+            there, here = f"transformer.h.{number}", f"h.{number}"
+            pairs |= {f"{here}.ln.weight": f"{there}.ln_1.weight",
+                      f"{here}.ln.bias": f"{there}.ln_1.bias",
+                      f"{here}.bin": f"{there}.mlp.fc_in.bias",
+                      f"{here}.bout": f"{there}.mlp.fc_out.bias"}  # fmt: skip
+            inward = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "mlp.fc_in")
+            state[f"{here}.win"] = torch.cat([found[f"{there}.{n}.weight"] for n in inward])
+            outward = ("attn.out_proj", "mlp.fc_out")
+            state[f"{here}.wout"] = torch.cat([found[f"{there}.{n}.weight"] for n in outward], 1)
+        state |= {here: found[there] for here, there in pairs.items()}
+        self.load_state_dict({name: each.float() for name, each in state.items()})

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
 class PackedText:
-    """Sequences of `length` tokens, each with what follows it; shuffled, epoch after epoch."""
+    """Sequences of `length` tokens, each with what follows it; shuffled, epoch after epoch.
+
+    Which sequences a step sees depends on its number alone, so that a training resumed sees what
+    one in a single piece does.
+    """
 
     def __init__(self, path: Path, length: int, seed: int) -> None:
         self._ids = np.memmap(path, dtype=np.uint16, mode="r")
         self._length = length
-        self._rng = np.random.default_rng(seed)
-        self._order: list[int] = []
+        self._count = (len(self._ids) - 1) // length
+        if not self._count:
+            raise ValueError(f"{path} holds fewer than {length + 1} tokens")
+        self._order = lru_cache(maxsize=2)(
+            lambda epoch: np.random.default_rng((seed, epoch)).permutation(self._count)
+        )
 
-    def batch(self, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return tokens, labels and weights, each [rows, length]; every token weighs the same."""
-        taken = [self._next() for _ in range(rows)]
+    def batch(self, start: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sequences from the `start`th on: tokens, labels and weights [rows, length];
+        every token weighs the same."""
         shape = (rows, self._length)
-        tokens = torch.tensor([each[:-1] for each in taken], dtype=torch.long).view(shape)
-        labels = torch.tensor([each[1:] for each in taken], dtype=torch.long).view(shape)
-        return tokens, labels, torch.ones(shape)
+        taken = [self._sequence(number) for number in range(start, start + rows)]
+        both = torch.from_numpy(np.stack(taken).astype(np.int64)) if taken else torch.empty(0)
+        if not taken:
+            nothing = torch.empty(shape, dtype=torch.long)
+            return nothing, nothing, torch.empty(shape)
+        return both[:, :-1].contiguous(), both[:, 1:].contiguous(), torch.ones(shape)
 
-    def _next(self) -> list[int]:
-        if not self._order:
-            count = (len(self._ids) - 1) // self._length
-            self._order = self._rng.permutation(count).tolist()
-        start = self._order.pop() * self._length
-        return [int(each) for each in self._ids[start : start + self._length + 1]]
+    def _sequence(self, number: int) -> NDArray[np.uint16]:
+        epoch, place = divmod(number, self._count)
+        start = int(self._order(epoch)[place]) * self._length
+        return self._ids[start : start + self._length + 1]

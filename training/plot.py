@@ -22,14 +22,18 @@ def plot(logs: list[Path], out: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 3.5))
     begin = 0.0
+    lines = {"loss": "training (mean)", "text": "held-out text", "chat": "held-out dialogues"}
     for path in logs:
         found = rows(path)
-        tokens = [begin + row.get("tokens", row.get("step", 0) * 4096) / 1e6 for row in found]
-        axes.plot(tokens, [row["loss"] for row in found], label=f"{path.stem}: training (mean)")
-        if "held_out" in found[-1]:
-            held = [row["held_out"] for row in found]
-            axes.plot(tokens, held, "--", label=f"{path.stem}: our dialogues, held out")
+        tokens = [begin + row["tokens"] / 1e6 for row in found]
+        for color, (key, label) in enumerate(lines.items()):
+            shown = label if not begin else None  # once in the legend
+            axes.plot(tokens, [row[key] for row in found], color=f"C{color}", label=shown)
         begin = tokens[-1]
+        axes.axvline(begin, color="grey", lw=0.8, ls=":")
+        axes.annotate(
+            path.stem, (begin, 1), xycoords=("data", "axes fraction"), ha="right", va="top"
+        )
     axes.set_xlabel("million tokens")
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)

@@ -8,11 +8,19 @@ import torch
 from kogpt_bot.conversation import transcript
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA
 from tests.fakes.tokenizer import make_tokenizer
-from training.chats import ChatSource, own_dialogues
+from training.chats import (
+    BOT,
+    CHARACTERS,
+    OTHER_BOTS,
+    ChatSource,
+    own_dialogues,
+    own_split,
+    renamed,
+)
+from training.encoding import EOS, encode
 from training.model import Model, Size
-from training.prepare import clean
+from training.prepare import clean, fingerprint
 from training.templates import dialogue, with_particles
-from training.tune import EOS, encode
 
 TOKENIZER = make_tokenizer()
 
@@ -39,10 +47,11 @@ def test_labels_are_the_next_tokens_wherever_they_count():
 
 def test_transcripts_are_in_the_conversation_managers_format():
     source = ChatSource(None, 3)
+    described = {renamed(text, name) for text in CHARACTERS for name in (BOT, *OTHER_BOTS)}
     for _ in range(20):
         text = "".join(piece for piece, _ in source.transcript(300))
         head, _, body = text.partition("\n\n")
-        assert "한국어로 이야기하는" in head
+        assert head in described
         for row in body.strip().split("\n"):
             name, _, said = row.partition(": ")
             assert transcript.line(name, said) == row + "\n"
@@ -86,9 +95,8 @@ def test_our_own_dialogues_are_well_formed():
 
 
 def test_texts_come_once_and_clean():
-    assert list(
-        clean(["가나다라", "가나다라", "씨발 뭐야", "짧", "본 글이에요"], {"본 글이에요"})
-    ) == ["가나다라"]
+    texts = ["가나다라", "가나 다라!", "씨발 뭐야", "짧", "본 글이에요."]
+    assert list(clean(texts, {fingerprint("본 글이에요")})) == ["가나다라"]
 
 
 def test_the_exported_weights_are_the_trained_ones():
@@ -109,3 +117,37 @@ def test_the_exported_weights_are_the_trained_ones():
         model.cos, model.sin = model.cos.double(), model.sin.double()
         found = torch.nn.functional.linear(model.hidden(tokens), model.wte.weight) + model.hb
     torch.testing.assert_close(found, wanted, atol=5e-3, rtol=5e-2)
+
+
+def test_a_checkpoint_is_taken_over_as_it_was_written():
+    size = Size(vocabulary=600, width=64, layers=2, heads=4, rotary=8, context=64)
+    one, other = Model(size), Model(size)
+    other.load_checkpoint(one.checkpoint())
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("저는 코코예요!", "저는 다솜이에요!"),
+        ("코코야, 코코는 뭐가 좋아?", "다솜아, 다솜은 뭐가 좋아?"),
+        ("코코넛이랑 코코아 마셔요", "코코넛이랑 코코아 마셔요"),
+    ],
+)
+def test_another_character_is_called_by_its_own_name(text, told):
+    assert renamed(text, "다솜") == told
+
+
+def test_what_is_kept_away_is_not_learned():
+    learned, kept = own_split()
+    assert kept
+    assert not [each for each in kept if each in learned]
+
+
+def test_a_step_brings_the_same_whatever_came_before():
+    source = ChatSource(None, 4)
+    first = source.at(7).transcript(200)
+    source.transcript(500)
+    assert source.at(7).transcript(200) == first
+    assert source.at(8).transcript(200) != first
