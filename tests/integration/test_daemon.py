@@ -26,26 +26,34 @@ def daemon(environment, tmp_path, tiny_model):
         f"defaults: {{sampling: {{max_new_tokens: 24, seed: 5}}}}\n"
         f"data_dir: '{tmp_path / 'data'}'\n"
     )
-    started = time.monotonic()
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "kogpt_bot", "run"],
             env=environment, cwd=tmp_path, stderr=log, stdout=log,
         )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(url, process, tmp_path / "log")
+        yield process, url
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        process.kill()  # nothing of a test that failed stays
+
+
+def wait_for(url, process, log):
+    """Wait for the page of a daemon that was just started."""
+    started = time.monotonic()
     while True:
         try:
             httpx.get(f"{url}/health", timeout=1)
-            break
+            return
         except httpx.HTTPError:
-            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() - started < 30
             time.sleep(0.02)
-    yield process, url
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def child_of(process):
