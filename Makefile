@@ -51,7 +51,7 @@ soak: $(READY)  ## Half an hour of load, 50 stops, and 500 kills: make soak MINU
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 	KOGPT_BOT_STOPS=50 KOGPT_BOT_KILLS=500 KOGPT_BOT_LOCK_S=30 $(BIN)/pytest -s tests/fault
 
-mini: $(READY)  ## Train the bundled model anew: make mini CORPUS=FOLDER (hours)
+mini: $(READY)  ## Train the bundled model anew: make mini CORPUS=FOLDER (hours; goes on where it was)
 	$(BIN)/python -m training.mini --corpus $(CORPUS)
 
 clean:  ## Remove .venv and caches

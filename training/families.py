@@ -2,7 +2,7 @@
 
 `dialogues/families*.txt` have a family a paragraph. `>` is what a person says (`>2` and `>3` what
 others say in the same room), `<` what the bot answers, `|` parts the wordings. `{음식}` and the
-like become a word of that kind (`dialogues/words.txt`), the same through the whole dialogue;
+like become a word of that kind (`dialogues/words*.txt`), the same through the whole dialogue;
 `{음식2}` becomes another one. `{은}`, `{이라니}` and the like become the form that fits the word
 before. `{user}` is the person's name.
 """
@@ -29,17 +29,20 @@ _SLOT = re.compile(r"\{([가-힣]+?)(2?)\}")
 _COPULA = re.compile(r"(.)\{이(?!에요\}|랑\})(었?)([가-힣]*)\}")
 
 
-def words(path: Path = FOLDER / "words.txt") -> dict[str, tuple[str, ...]]:
+def words(folder: Path = FOLDER) -> dict[str, tuple[str, ...]]:
     """Return kind -> words of `kind: word, word` lines; ValueError for any other line."""
     found: dict[str, tuple[str, ...]] = {}
-    for number, row in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not row.strip() or row.startswith("#"):
-            continue
-        kind, colon, rest = row.partition(":")
-        listed = tuple(dict.fromkeys(each.strip() for each in rest.split(",") if each.strip()))
-        if not colon or len(listed) < 2:
-            raise ValueError(f"{path.name}:{number}: `kind: word, word` is expected")
-        found[kind] = listed
+    for path in sorted(folder.glob("words*.txt")):
+        for number, row in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if not row.strip() or row.startswith("#"):
+                continue
+            kind, colon, rest = row.partition(":")
+            listed = tuple(dict.fromkeys(each.strip() for each in rest.split(",") if each.strip()))
+            if not colon or len(listed) < 2:
+                raise ValueError(f"{path.name}:{number}: `kind: word, word` is expected")
+            if kind in found:
+                raise ValueError(f"{path.name}:{number}: {kind} is there already")
+            found[kind] = listed
     return found
 
 

@@ -81,9 +81,16 @@ def test_a_broken_paragraph_is_refused(tmp_path, text, message):
 
 
 def test_words_are_a_kind_a_line(tmp_path):
-    path = tmp_path / "words.txt"
-    path.write_text("# 설명\n음식: 밥, 국 , 밥\n", encoding="utf-8")
-    assert words(path) == {"음식": ("밥", "국")}
-    path.write_text("밥, 국\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"words\.txt:1"):
-        words(path)
+    (tmp_path / "words.txt").write_text("# 설명\n음식: 밥, 국 , 밥\n", encoding="utf-8")
+    (tmp_path / "words-2.txt").write_text("과일: 배, 감\n", encoding="utf-8")
+    assert words(tmp_path) == {"음식": ("밥", "국"), "과일": ("배", "감")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("밥, 국\n", r"words\.txt:1: `kind"), ("음식: 밥, 국\n음식: 배, 감\n", r"words\.txt:2: 음식 is there")],
+)
+def test_a_line_of_words_that_is_wrong_is_named(tmp_path, text, message):
+    (tmp_path / "words.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        words(tmp_path)
