@@ -88,7 +88,10 @@ def test_words_are_a_kind_a_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("밥, 국\n", r"words\.txt:1: `kind"), ("음식: 밥, 국\n음식: 배, 감\n", r"words\.txt:2: 음식 is there")],
+    [
+        ("밥, 국\n", r"words\.txt:1: `kind"),
+        ("음식: 밥, 국\n음식: 배, 감\n", r"words\.txt:2: 음식 is there"),
+    ],
 )
 def test_a_line_of_words_that_is_wrong_is_named(tmp_path, text, message):
     (tmp_path / "words.txt").write_text(text, encoding="utf-8")
