@@ -18,7 +18,7 @@ from kogpt_bot.conversation import transcript
 from kogpt_bot.conversation.persona import DEFAULT_PERSONA
 from training import measures
 from training.chats import own_dialogues, rows
-from training.families import BOT, WORDS, families
+from training.families import BOT, families
 from training.prepare import SOURCES
 from training.templates import TOPICS
 
@@ -133,7 +133,7 @@ def held_out(runs: Path) -> dict[str, list[str]]:
 
 
 def trained_on() -> re.Pattern[str]:
-    """Return what matches just the sayings of our own training data, with any word filled in."""
+    """Return what matches the sayings of our own training data, with anything short filled in."""
     sayings = {text for topic in TOPICS for text in topic.openings}
     sayings |= {text for turns in own_dialogues() for who, text in turns if who != "봇"}
     sayings |= {
@@ -143,16 +143,14 @@ def trained_on() -> re.Pattern[str]:
         if who != BOT
         for text in line
     }
-    any_word = "|".join({each for words in WORDS.values() for each in words})
-
-    def fill(match: re.Match[str]) -> str:
-        kind = match.group(1)
-        return f"(?:{any_word})" if kind == "x" or kind.rstrip("2") in WORDS else "[가-힣]{1,3}"
-
-    return re.compile("|".join(_SLOT.sub(fill, re.escape(text)) for text in sayings))
+    sayings = {text for text in sayings if len(_FILLER.sub("", text)) >= LEAST}
+    # A slot is anything short: the words of all kinds, spelled out in each saying, are gigabytes.
+    return re.compile("|".join(_SLOT.sub(".{1,20}", re.escape(text)) for text in sayings))
 
 
-_SLOT = re.compile(r"\\{([^}]*)\\}")
+_SLOT = re.compile(r"\\{[^}]*\\}")
+_FILLER = re.compile(r"\{[^}]*\}|\W")
+LEAST = 2  # letters beside the slots, or the saying would match anything
 
 
 def evaluate(chatter: Chatter, asked: Sequence[Question], seeds: int, *, show: bool) -> None:

@@ -33,11 +33,14 @@ def main() -> None:
         run(
             "prepare", *common, *away, *(("--tokenizer", begin / "tokenizer.json") if begin else ())
         )
-    first = ("--start", begin) if begin else ()
-    run("train", "pretrain", *common, "--steps", given.pretrain_steps, *first)
-    run("train", "tune", *common, "--steps", given.tune_steps, "--start", runs / "pretrain.pt")
+    start = begin
+    for seed, name in enumerate(STAGES, start=1):
+        steps = getattr(given, f"{name}_steps")
+        after = ("--start", start) if start else ()
+        run("train", name, *common, "--steps", steps, "--seed", seed, *after)
+        start = runs / f"{name}.pt"
     tokenizer = runs / "tokenizer.json"
-    weights = ("--weights", runs / "tune.pt", "--tokenizer", tokenizer, "--folder", given.folder)
+    weights = ("--weights", start, "--tokenizer", tokenizer, "--folder", given.folder)
     run("export", *weights)
     logs = (runs / f"{name}.jsonl" for name in STAGES)
     run("plot", *logs, "--out", given.folder / "loss.svg")

@@ -45,10 +45,12 @@ class Stage:
         return first + (last - first) * step / max(1, self.steps - 1)
 
 
-# The language first, at a rate that stays up; then the manner of talking, while it falls.
+# The language first, at a rate that stays up; then the manner of talking, while it falls; at last
+# our own dialogues more than anything else.
 STAGES = {
     "pretrain": Stage(4000, plain=(0.9, 0.5), families=(0.3, 0.3), rate=(1.0, 1.0)),
     "tune": Stage(2000, plain=(0.3, 0.05), families=(0.5, 0.7), rate=(1.0, 0.02)),
+    "polish": Stage(600, plain=(0.05, 0.05), families=(0.75, 0.75), rate=(0.4, 0.01)),
 }
 
 
