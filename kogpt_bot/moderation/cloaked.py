@@ -19,6 +19,7 @@ _INNER_MASKS = "?@_♡♥☆★"  # masks only between two syllables; elsewhere 
 _TELLING = "개씨좆씹쌍썅엿닥"  # 개XX is an insult, 김XX a person whose name is not told
 _STRESSED = 80  # characters between two stars
 LONGEST = 4  # syllables in a word, and letters of it on one side of the hidden part
+REACH = LONGEST + 4  # characters on either side that a match at a place can depend on
 
 # A mask, Latin letters, initials but for laughter.
 _PLACE = re.compile(
@@ -42,6 +43,7 @@ _ENDINGS = (  # particles, endings and what is said next; no list can be complet
 )
 _ENDS = re.compile(rf"(?![a-z0-9ㄱ-ㅊㅌㅍ{re.escape(MASKS)}])(?![가-힣](?<![{_ENDINGS}]))")
 
+_Hit = tuple[int, int, str, CloakedRule]
 _Known = dict[tuple[str, str], list[tuple[str, str, CloakedRule]]]
 
 
@@ -60,20 +62,29 @@ class Cloaked:
                             self._rest.setdefault(rest, []).append((hidden, word, rule))
         self._heads = {head for head, _ in self._rest}
 
-    def find(self, text: str) -> Iterator[tuple[int, int, str, CloakedRule]]:
+    def find(self, text: str) -> Iterator[_Hit]:
         """Yield span, word and rule of each match; `text` is normalised."""
         if _HINT.search(text) is None:
             return
+        known: dict[tuple[str, int], _Hit | None] = {}  # hostile text repeats itself
         at = 0
         for place in _PLACE.finditer(text):
-            if place.start() < at:
+            start = place.start()
+            if start < at:
                 continue
-            hit = self._at(text, place)
+            first = max(0, start - REACH)
+            around = text[first : place.end() + REACH], start - first
+            if "*" in around[0]:  # what it is depends on stars far before
+                hit = self._at(text, place)
+            else:
+                if around not in known:
+                    known[around] = _moved(self._at(text, place), -start)
+                hit = _moved(known[around], start)
             if hit is not None:
                 yield hit
                 at = hit[1]
 
-    def _at(self, text: str, place: re.Match[str]) -> tuple[int, int, str, CloakedRule] | None:
+    def _at(self, text: str, place: re.Match[str]) -> _Hit | None:
         start, end = place.span()
         before = _BEFORE.search(text, max(0, start - LONGEST), start)
         after = _AFTER.match(text, end)
@@ -89,6 +100,10 @@ class Cloaked:
                     if _agrees(hidden, place, word) and _ENDS.match(text, end + more):
                         return start - taken, end + more, word, rule
         return None
+
+
+def _moved(hit: _Hit | None, by: int) -> _Hit | None:
+    return hit and (hit[0] + by, hit[1] + by, *hit[2:])
 
 
 def _agrees(hidden: str, place: re.Match[str], word: str) -> bool:
