@@ -40,7 +40,7 @@ BUSY_TIMEOUT_MS = 35_000  # another process may hold the write lock for 30 s: a 
 # Each connection to a file has a thread, and a cache of pages that grows with the file. The one
 # that was used last is used next, so that most of the time there are two.
 FILE_CONNECTIONS = 4
-PAGE_CACHE_KIB = 1024
+PAGE_CACHE_KIB = 512
 
 CONNECTIONS = 10  # to a server
 CONNECT_S = 5.0  # a server that is being restarted is asked again soon
@@ -211,11 +211,11 @@ def make_engine(url: URL) -> AsyncEngine:
             pool_timeout=SERVER_S,
             connect_args={"timeout": CONNECT_S, "command_timeout": SERVER_S},
         )
+    pool: dict[str, Any] = {}
     if (file := sqlite_file(url)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = create_async_engine(
-        url, pool_size=FILE_CONNECTIONS, max_overflow=0, pool_use_lifo=True
-    )
+        pool = {"pool_size": FILE_CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
+    engine = create_async_engine(url, **pool)
     _prepare_sqlite(engine)
     return engine
 
