@@ -35,15 +35,22 @@ class Detectors:
         self._kept: OrderedDict[_Words, Detector] = OrderedDict()
         self._plain = plain  # the lexicon's own; made when it is first needed
         self._building = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
         self._reviewed: dict[str, set[str]] = {}  # scope -> phrases
         self._fresh_until = clock.monotonic()
 
     async def of(self, key: ChannelKey, rules: Profanity) -> Detector:
         """Return the detector for a channel with these settings."""
-        if self._clock.monotonic() >= self._fresh_until:
-            await self.refresh()
+        if self._stale:
+            async with self._refreshing:  # a burst of messages reads them once
+                if self._stale:
+                    await self.refresh()
         reviewed = (self._reviewed.get(scope, ()) for _, scope in scopes(key))
         return await self.get({*rules.allow, *(p for part in reviewed for p in part)}, rules.extra)
+
+    @property
+    def _stale(self) -> bool:
+        return self._clock.monotonic() >= self._fresh_until
 
     async def refresh(self) -> None:
         """Read what reviews allowed."""
