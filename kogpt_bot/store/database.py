@@ -38,8 +38,10 @@ READ_ONLY = "kogpt_bot_read_only"  # execution option of a connection that only 
 BUSY_TIMEOUT_MS = 35_000  # another process may hold the write lock for 30 s: a backup, a check
 
 # Each connection to a file has a thread, and a cache of pages that grows with the file. The one
-# that was used last is used next, so that most of the time there are two.
+# that was used last is used next, so that most of the time there are two; those of a rush beyond
+# the first number are closed after it.
 FILE_CONNECTIONS = 4
+RUSH_CONNECTIONS = 6
 PAGE_CACHE_KIB = 512
 
 CONNECTIONS = 10  # to a server
@@ -214,7 +216,11 @@ def make_engine(url: URL) -> AsyncEngine:
     pool: dict[str, Any] = {}
     if (file := sqlite_file(url)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        pool = {"pool_size": FILE_CONNECTIONS, "max_overflow": 0, "pool_use_lifo": True}
+        pool = {
+            "pool_size": FILE_CONNECTIONS,
+            "max_overflow": RUSH_CONNECTIONS,
+            "pool_use_lifo": True,
+        }
     engine = create_async_engine(url, **pool)
     _prepare_sqlite(engine)
     return engine
