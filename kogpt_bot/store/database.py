@@ -41,7 +41,7 @@ BUSY_TIMEOUT_MS = 35_000  # another process may hold the write lock for 30 s: a 
 # that was used last is used next, so that most of the time there are two; those of a rush beyond
 # the first number are closed after it.
 FILE_CONNECTIONS = 4
-RUSH_CONNECTIONS = 6
+RUSH_CONNECTIONS = 11
 PAGE_CACHE_KIB = 512
 
 CONNECTIONS = 10  # to a server
