@@ -144,20 +144,20 @@ class HangulRules:
                 second = text[start + 2 : start + 3]
             if seconds and "가" <= second <= "힣" and second not in seconds:
                 continue  # most places end here
-            forms = self._plausible(text, start)
-            if forms and (hit := self._decide(view, start, forms, known)):
+            hit = self._look(view, start) if known is None else self._recall(view, start, known)
+            if hit:
                 yield hit  # a mild word does not hide a graver one within it: 개지 in 개지랄
                 at = hit.end if hit.rule.severity > 1 else start + 1
 
-    def _decide(
-        self, view: View, start: int, forms: tuple[_Form, ...], known: _Known | None
-    ) -> Hit | None:
-        """Match here, or remember what was decided where the text around was the same."""
-        if known is None:
-            return self._match(view, start, forms)
+    def _look(self, view: View, start: int) -> Hit | None:
+        forms = self._plausible(view.text, start)
+        return self._match(view, start, forms) if forms else None
+
+    def _recall(self, view: View, start: int, known: _Known) -> Hit | None:
+        """Remember what was found where the text around was the same, or look."""
         around = (min(start, CONTEXT), view.text[max(0, start - CONTEXT) : start + REACH])
         if around not in known:
-            known[around] = self._match(view, start, forms)
+            known[around] = self._look(view, start)
         same = known[around]
         return same and Hit(start, start + same.end - same.start, same.rule)
 
