@@ -14,8 +14,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from tqdm import tqdm
 
 from training.chats import DETECTOR, own_split, rows
+from training.encoding import EOS
 
-EOS = 1
 VOCABULARY = 8192
 HELD_OUT = 100  # texts of each source, and at most one in fifty
 SPECIAL = ["[BOS]", "[EOS]", "[UNK]", "[PAD]", "[MASK]"]  # KoGPT's

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.chats import ChatSource
-from training.encoding import LENGTH, batch
+from training.encoding import EOS, LENGTH, batch
 from training.machine import this_machine
 from training.model import Model
 from training.optimiser import Optimiser
@@ -27,6 +27,7 @@ Tensors = tuple[Tensor, ...]
 ROWS = 16  # sequences a step: 4,096 tokens
 SAVE = 50  # steps between two states on disk
 LOOK = 50  # steps between two looks at what is held out
+HELD_ROWS = 32  # sequences of held-out text that a look takes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,10 @@ class Training:
         """Return what is never trained on: texts of the corpus, and dialogues of our own."""
         with (self._runs / "held_out.jsonl").open(encoding="utf-8") as file:
             texts = [json.loads(row)["text"] for row in file]
-        ids = [token for text in texts for token in [*self._tokenizer.encode(text).ids, 1]]
-        rows = min(32, (len(ids) - 1) // LENGTH)
+        ids = [token for text in texts for token in (*self._tokenizer.encode(text).ids, EOS)]
+        rows = min(HELD_ROWS, (len(ids) - 1) // LENGTH)
+        if not rows:
+            raise ValueError(f"held_out.jsonl holds fewer than {LENGTH + 1} tokens")
         step = (len(ids) - 1) // rows
         cut = torch.tensor([ids[n * step : n * step + LENGTH + 1] for n in range(rows)])
         chats = batch(ChatSource(None, 1, held_out=True), self._tokenizer, 16)

@@ -15,10 +15,11 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import trange
 
+from training.encoding import EOS
 from training.machine import this_machine
 from training.model import Model, Size
 from training.optimiser import Optimiser
-from training.prepare import EOS, documents, train_tokenizer
+from training.prepare import documents, train_tokenizer
 
 # Width 192: 4.6M parameters either way, near the two thirds of layers that the bundled size keeps.
 SIZES = (

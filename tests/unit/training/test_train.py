@@ -65,6 +65,12 @@ def test_a_training_that_is_cut_off_goes_on_as_if_it_had_not_been(runs, tmp_path
         torch.testing.assert_close(value, whole[name], atol=1e-5, rtol=1e-4)
 
 
+def test_too_little_held_out_text_is_said(runs):
+    (runs / "held_out.jsonl").write_text('{"source": "가", "text": "짧아요."}\n')
+    with pytest.raises(ValueError, match="fewer than 257 tokens"):
+        Training("tune", STAGE, given(runs))
+
+
 def test_a_stage_that_is_done_is_passed_by(runs):
     Training("tune", STAGE, given(runs)).run()
     log = (runs / "tune.jsonl").read_text()
