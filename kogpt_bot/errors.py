@@ -11,6 +11,7 @@ KogptBotError
 ├── NotRunning                  no daemon answers: exit 1
 ├── AdapterError                a platform said no
 │   ├── RetryAfter              retryable after `seconds`
+│   │   └── NoneToSpare         ... and it is only this edit of an unfinished answer that has to
 │   ├── Unreachable             retryable: network, 5xx
 │   │   └── NotSent             ... and the call surely never reached the platform
 │   ├── Forbidden               not retryable: the bot may not do this here
@@ -89,6 +90,10 @@ class RetryAfter(AdapterError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"retry after {seconds:g} s")
         self.seconds = seconds
+
+
+class NoneToSpare(RetryAfter):
+    """An edit of an unfinished answer is left out, for what matters more: that may go at once."""
 
 
 class Unreachable(AdapterError):

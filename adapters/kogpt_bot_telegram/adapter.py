@@ -144,7 +144,8 @@ class TelegramAdapter:
             )
 
         try:
-            await self._caller.call(chat, work, weight=Weight.EDIT, follow=False)
+            weight = Weight.EDIT if message.final else Weight.PASSING_EDIT
+            await self._caller.call(chat, work, weight=weight, follow=False)
         except NothingNew:
             return
 

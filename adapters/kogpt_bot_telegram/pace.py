@@ -7,11 +7,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kogpt_bot import RetryAfter
+from kogpt_bot import NoneToSpare, RetryAfter
 
 PER_SECOND = 1.0  # messages in one chat, and edits in one chat
 GROUP_WINDOW_S = 60.0
 PER_GROUP_WINDOW = 20
+KEPT = 5  # of these, for messages and last edits: without them an answer would end a minute late
 TOTAL_PER_SECOND = 30.0  # in all chats together
 MAX_CHATS = 10_000  # that are remembered; the least recently used go first
 
@@ -22,6 +23,7 @@ class Weight(enum.Enum):
     NOTHING = enum.auto()
     MESSAGE = enum.auto()
     EDIT = enum.auto()
+    PASSING_EDIT = enum.auto()  # a later edit says all of it, too
 
 
 @dataclass(slots=True)
@@ -45,6 +47,12 @@ class _Chat:
     held_until: float = 0.0
     window: deque[float] = field(default_factory=lambda: deque(maxlen=PER_GROUP_WINDOW))
 
+    def room(self, places: int, now: float) -> float:
+        """Return the seconds until there are fewer than so many calls within the window."""
+        if len(self.window) < places:
+            return 0.0
+        return self.window[-places] + GROUP_WINDOW_S - now
+
 
 class Pace:
     """What was sent where; `take` is asked before each call."""
@@ -55,21 +63,28 @@ class Pace:
         self._total = _Bucket(TOTAL_PER_SECOND, TOTAL_PER_SECOND, TOTAL_PER_SECOND, monotonic())
 
     def take(self, chat: int, weight: Weight = Weight.NOTHING) -> None:
-        """Count a call; RetryAfter where it would be one too many, or Telegram wants none now."""
+        """Count a call; RetryAfter where it would be one too many, or Telegram wants none now.
+
+        NoneToSpare where it would be one too many for an edit that need not be.
+        """
         now = self._monotonic()
         here = self._chat(chat)
+        kind = Weight.EDIT if weight is Weight.PASSING_EDIT else weight
         wait = here.held_until - now
         if weight is not Weight.NOTHING:
             wait = max(wait, self._total.wait(now))
-            if (last := here.last.get(weight)) is not None:
+            if (last := here.last.get(kind)) is not None:
                 wait = max(wait, last + 1.0 / PER_SECOND - now)
-            if chat < 0 and len(here.window) == PER_GROUP_WINDOW:
-                wait = max(wait, here.window[0] + GROUP_WINDOW_S - now)
+            if chat < 0:
+                wait = max(wait, here.room(PER_GROUP_WINDOW, now))
         if wait > 0:
             raise RetryAfter(wait)
+        passing = weight is Weight.PASSING_EDIT and chat < 0
+        if passing and (wait := here.room(PER_GROUP_WINDOW - KEPT, now)) > 0:
+            raise NoneToSpare(wait)
         if weight is not Weight.NOTHING:
             self._total.level -= 1.0
-            here.last[weight] = now
+            here.last[kind] = now
             here.window.append(now)
 
     def hold(self, chat: int, seconds: float) -> None:

@@ -15,7 +15,7 @@ from kogpt_bot.adapter import Adapter, Capabilities, Drafting
 from kogpt_bot.clock import Clock
 from kogpt_bot.delivery.patience import LONGEST_FLOOD_WAIT_S, Patience
 from kogpt_bot.delivery.split import length, split_once
-from kogpt_bot.errors import AdapterError, NotSent, RetryAfter, Unreachable
+from kogpt_bot.errors import AdapterError, NoneToSpare, NotSent, RetryAfter, Unreachable
 from kogpt_bot.messages import ActionKind, ChannelKey, Outgoing
 
 log = structlog.get_logger(__name__)
@@ -333,7 +333,7 @@ class AnswerStream:
                 await self._adapter.edit(self._key, part.message_id, message)
             except (RetryAfter, Unreachable) as error:
                 if not final:
-                    if isinstance(error, RetryAfter):
+                    if isinstance(error, RetryAfter) and not isinstance(error, NoneToSpare):
                         self._hold(error.seconds)
                     return
                 if not await patience.wait(error):

@@ -53,6 +53,7 @@ def surroundings(monkeypatch, tmp_path):
     # Telegram's real limits would make an hour of this; their own test is a unit test.
     monkeypatch.setattr(pace, "PER_SECOND", 1000.0)
     monkeypatch.setattr(pace, "TOTAL_PER_SECOND", 10_000.0)
+    monkeypatch.setattr(pace, "PER_GROUP_WINDOW", 10_000)
 
 
 @asynccontextmanager
@@ -149,6 +150,22 @@ async def test_fifty_chats_stream_at_once_and_none_calls_before_its_flood_wait_i
     assert len(refused) > 200
     for number, chat in enumerate(chats):
         assert fake.texts(chat) == [f"{number}번 답" + " 네" * 30]
+
+
+@pytest.mark.timeout(60)
+async def test_an_answer_that_has_used_up_a_groups_minute_ends_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "PER_GROUP_WINDOW", 20)
+    async with (
+        FakeTelegram() as fake,
+        daemon(tmp_path, Echo(pieces=40, pause=0.1), fake.url) as core,
+    ):
+        await fake.until(lambda: core.adapter.connection().up)
+        group = fake.group(-1000)
+        fake.say("코코야, 질문 7번", chat=group)
+        states = await settled(core, 1, 30)
+    assert states == {"replied": 1}
+    assert fake.texts(group) == ["7번 답" + " 네" * 40]
+    assert len(fake.edits) == 15  # and the message that was sent makes 16 of 20
 
 
 class Babbler(Echo):

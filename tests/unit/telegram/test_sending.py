@@ -13,6 +13,7 @@ from kogpt_bot.errors import (
     Forbidden,
     Gone,
     Malformed,
+    NoneToSpare,
     NotSent,
     Refused,
     RetryAfter,
@@ -286,6 +287,33 @@ def test_a_group_gets_twenty_of_both_a_minute(real_pace):
     times = sent_in(*real_pace, -5, 600, Weight.MESSAGE, Weight.EDIT)
     assert len(times) >= 190
     assert all(b - a >= 60 for a, b in zip(times, times[20:], strict=False))
+
+
+def test_edits_of_unfinished_answers_leave_a_group_room_for_what_matters(real_pace):
+    pace, time = real_pace
+    times = sent_in(pace, time, -5, 600, Weight.PASSING_EDIT)
+    assert all(b - a >= 60 for a, b in zip(times, times[15:], strict=False))
+    assert len(times) >= 140
+    time.now += 60
+    for _ in range(15):
+        time.now += 1
+        pace.take(-5, Weight.PASSING_EDIT)
+    time.now += 1
+    with pytest.raises(NoneToSpare):
+        pace.take(-5, Weight.PASSING_EDIT)
+    for _ in range(5):
+        time.now += 1
+        pace.take(-5, Weight.EDIT)
+    with pytest.raises(RetryAfter) as caught:
+        pace.take(-5, Weight.MESSAGE)
+    assert not isinstance(caught.value, NoneToSpare)
+
+
+def test_a_passing_edit_and_a_last_one_share_the_second(real_pace):
+    pace, _ = real_pace
+    pace.take(5, Weight.PASSING_EDIT)
+    with pytest.raises(RetryAfter):
+        pace.take(5, Weight.EDIT)
 
 
 def test_all_chats_together_get_thirty_a_second(real_pace):
