@@ -49,17 +49,25 @@ def compare(size: Size, texts: Sequence[str], held_out: Sequence[str], character
         loss = model.loss(rows[:-1].view(ROWS, LENGTH), rows[1:].view(ROWS, LENGTH))
         optimiser.step(loss, min((step + 1) / WARM_UP, 1.0, (steps - step) / (steps / 2)))
         bar.set_postfix(loss=f"{loss.item():.2f}")
-    count = (len(unseen) - 1) // LENGTH
-    rows = unseen[: count * LENGTH + 1]
-    with torch.no_grad():
-        loss = model.loss(rows[:-1].view(-1, LENGTH), rows[1:].view(-1, LENGTH))
+    loss = held_out_loss(model, unseen)
     of_text = sum(map(len, held_out)) / len(unseen)
     print(
         f"{size.vocabulary}: {sum(each.numel() for each in model.parameters()) / 1e6:.1f}M"
         f" parameters, {of_text:.2f} characters a token, {steps} steps,"
-        f" held out {loss.item():.2f} nats a token,"
-        f" {loss.item() / math.log(2) / of_text:.3f} bits a character"
+        f" held out {loss:.2f} nats a token,"
+        f" {loss / math.log(2) / of_text:.3f} bits a character"
     )
+
+
+@torch.no_grad()
+def held_out_loss(model: Model, ids: torch.Tensor) -> float:
+    """Return the mean loss in nats a token; some rows at a time, for the memory of their logits."""
+    count = (len(ids) - 1) // LENGTH
+    given, wanted = (
+        each.view(count, LENGTH) for each in (ids[:-1][: count * LENGTH], ids[1:][: count * LENGTH])
+    )
+    parts = zip(given.split(ROWS), wanted.split(ROWS), strict=True)
+    return sum(float(model.loss(*part)) * len(part[0]) for part in parts) / count
 
 
 def main() -> None:

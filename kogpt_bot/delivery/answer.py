@@ -30,6 +30,7 @@ from kogpt_bot.errors import (
     ConfigurationError,
     GenerationBusy,
     GenerationError,
+    GenerationExpired,
     GenerationRejected,
     GenerationUnavailable,
     ModelError,
@@ -189,9 +190,13 @@ class Answer:
                 pause.cancel()
 
     async def _deltas(self) -> AsyncIterator[str]:
-        """Give the answer's text; ends early when somebody stops it."""
-        left = max(self._deadline - self._clock.monotonic(), 0.1)
-        waiting = asyncio.ensure_future(self._owner.model.get(left))
+        """Give the answer's text; ends early when somebody stops it.
+
+        Raises GenerationExpired where no text has come by the deadline: the service has others
+        before it, and is told by the end of the connection that nobody waits any more.
+        """
+        left: float | None
+        waiting = asyncio.ensure_future(self._owner.model.get(self._left()))
         try:
             if not await self._unless_stopped(waiting):
                 return
@@ -200,11 +205,12 @@ class Answer:
             waiting.cancel()
         self._reply = self._owner.answers.reply(request)
         pieces = aiter(self._reply)
+        left = self._left()
         try:
             while True:
                 following = asyncio.ensure_future(anext(pieces, None))
                 try:
-                    if not await self._unless_stopped(following):
+                    if not await self._unless_stopped(following, left):
                         return
                     text = following.result()
                 finally:
@@ -214,17 +220,26 @@ class Answer:
                 if text is None:
                     return
                 yield text
+                left = None  # what has begun is heard to its end
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
 
-    async def _unless_stopped(self, work: asyncio.Future[Any]) -> bool:
+    def _left(self) -> float:
+        """Return the seconds until the deadline."""
+        return max(self._deadline - self._clock.monotonic(), 0.1)
+
+    async def _unless_stopped(self, work: asyncio.Future[Any], left: float | None = None) -> bool:
         """Wait for `work`; returns False when somebody stopped the answer first."""
         stop = asyncio.ensure_future(self._stopped.wait())
         try:
-            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                [work, stop], timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             stop.cancel()
+        if not done:
+            raise GenerationExpired("no text came before the deadline")
         return not self._stopped.is_set()
 
     async def _request(self, model: ServingModel) -> ReplyRequest:
@@ -267,8 +282,11 @@ class Answer:
             return
         log.warning("turn_failed", turn=self._turn.id, why=str(error))
         await self._owner.end(self._turn, TurnState.EXPIRED, outcome)
-        broken = isinstance(error, ModelError)
-        notice = Notice.MODEL_FAILED if broken else Notice.UNAVAILABLE
+        notice = Notice.UNAVAILABLE
+        if isinstance(error, ModelError):
+            notice = Notice.MODEL_FAILED
+        elif isinstance(error, GenerationExpired):
+            notice = Notice.LATE
         await self._owner.notify(self._turn, notice, self._settings)
 
     async def _refused(self, error: AdapterError) -> None:

@@ -40,8 +40,7 @@ STATUSES: dict[int, type[GenerationError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What is asked for. `session` is the same for the requests of one conversation. After
-    `deadline_s` seconds the service gives the answer up, be it waiting or half written."""
+    """What is asked for. `session` is the same for the requests of one conversation."""
 
     prompt: tuple[int, ...] | str
     params: SamplingParams = field(default_factory=SamplingParams)
@@ -50,7 +49,6 @@ class Completion:
     session: str = ""
     priority: int = 0
     model: str = ""
-    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +210,6 @@ def _headers(completion: Completion) -> dict[str, str]:
         headers["x-session-id"] = completion.session
     if completion.priority:
         headers["x-priority"] = str(completion.priority)
-    if completion.deadline_s is not None:
-        headers["x-deadline-s"] = f"{completion.deadline_s:g}"
     return headers
 
 

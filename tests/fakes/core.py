@@ -42,6 +42,8 @@ class ScriptedModel:
         self.scripts = []  # the next answers; after them, `답 N`
         self.unavailable = None  # what `get` raises
         self.hold = None  # an event to wait for after the first piece
+        self.busy = None  # an event to wait for before it
+        self.closed = 0  # answers that nobody waited for
 
     async def get(self, timeout_s):
         if self.unavailable:
@@ -51,6 +53,12 @@ class ScriptedModel:
     async def generate(self, ask):
         self.asks.append(ask)
         script = self.scripts.pop(0) if self.scripts else [" 답 ", str(len(self.asks))]
+        try:
+            if self.busy:
+                await self.busy.wait()
+        except (asyncio.CancelledError, GeneratorExit):
+            self.closed += 1
+            raise
         for number, piece in enumerate(script):
             if isinstance(piece, Exception):
                 raise piece

@@ -1,6 +1,7 @@
 """From a message to its answer, with a fake platform and a scripted model."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -191,6 +192,29 @@ async def test_a_service_that_does_not_come_back_is_said_at_the_deadline(store):
         await core.settle(expired=1)
 
 
+async def test_an_answer_that_has_not_begun_by_its_deadline_is_given_up(store):
+    async with running(store, limits=Limits(reply_deadline_s=1, **AT_ONCE)) as core:
+        core.model.busy = asyncio.Event()
+        await core.adapter.say("안녕")
+        assert (await core.adapter.wait_for_final())[0].startswith("답할 때를 놓쳤어요")
+        await core.settle(expired=1)
+        assert core.model.closed == 1  # the service hears that nobody waits
+
+
+async def test_an_answer_that_has_begun_is_heard_to_its_end(store):
+    async with running(store, limits=Limits(reply_deadline_s=1, **AT_ONCE)) as core:
+        core.model.hold = asyncio.Event()
+        core.model.scripts = [["이 이야기는 시작하면 아주 길어요. ", "그래도 끝이 있어요."]]
+        await core.adapter.say("안녕")
+        async with asyncio.timeout(10):
+            while not core.adapter.shown[ROOM]:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(1.2)  # beyond the deadline
+        core.model.hold.set()
+        whole = "이 이야기는 시작하면 아주 길어요. 그래도 끝이 있어요."
+        assert await core.adapter.wait_for_final() == [whole]
+
+
 async def test_a_channel_that_forbids_is_recorded_as_refused(store):
     async with running(store) as core:
         core.adapter.forbidden.add(ROOM)
@@ -219,7 +243,8 @@ BURST = Limits(burst_window_s=0.3, messages_per_minute=1000)
 
 
 async def test_a_burst_of_one_speaker_is_answered_once(store):
-    async with running(store, limits=BURST) as core:
+    # A window that a slow machine does not miss between two messages.
+    async with running(store, limits=replace(BURST, burst_window_s=2)) as core:
         for text in ("있잖아", "나 오늘", "시험 봤어"):
             await core.adapter.say(text)
         await core.settle(replied=3)

@@ -69,9 +69,7 @@ async def test_neutral_values_are_not_sent():
     client = client_of(handler, api_key="k")
     await collect(client, Completion((1, 2)))
     params = SamplingParams(temperature=0.5, top_k=5, seed=0, min_p=0.1)
-    asked = Completion(
-        "가", params, 9, ("\n",), session="abc", priority=-3, model="m", deadline_s=7.5
-    )
+    asked = Completion("가", params, 9, ("\n",), session="abc", priority=-3, model="m")
     await collect(client, asked)
     assert json.loads(sent[0].content) == {
         "prompt": [1, 2], "max_tokens": 128, "temperature": 1.0, "stream": True,
@@ -83,8 +81,7 @@ async def test_neutral_values_are_not_sent():
     assert sent[1].headers["authorization"] == "Bearer k"
     assert sent[1].headers["x-session-id"] == "abc"
     assert sent[1].headers["x-priority"] == "-3"
-    assert sent[1].headers["x-deadline-s"] == "7.5"
-    assert not {"x-session-id", "x-priority", "x-deadline-s"} & set(sent[0].headers)
+    assert not {"x-session-id", "x-priority"} & set(sent[0].headers)
 
 
 @pytest.mark.parametrize(
