@@ -49,13 +49,13 @@ def compare(size: Size, texts: Sequence[str], held_out: Sequence[str], character
         loss = model.loss(rows[:-1].view(ROWS, LENGTH), rows[1:].view(ROWS, LENGTH))
         optimiser.step(loss, min((step + 1) / WARM_UP, 1.0, (steps - step) / (steps / 2)))
         bar.set_postfix(loss=f"{loss.item():.2f}")
-    loss = held_out_loss(model, unseen)
+    unseen_loss = held_out_loss(model, unseen)
     of_text = sum(map(len, held_out)) / len(unseen)
     print(
         f"{size.vocabulary}: {sum(each.numel() for each in model.parameters()) / 1e6:.1f}M"
         f" parameters, {of_text:.2f} characters a token, {steps} steps,"
-        f" held out {loss:.2f} nats a token,"
-        f" {loss / math.log(2) / of_text:.3f} bits a character"
+        f" held out {unseen_loss:.2f} nats a token,"
+        f" {unseen_loss / math.log(2) / of_text:.3f} bits a character"
     )
 
 
@@ -63,11 +63,13 @@ def compare(size: Size, texts: Sequence[str], held_out: Sequence[str], character
 def held_out_loss(model: Model, ids: torch.Tensor) -> float:
     """Return the mean loss in nats a token; some rows at a time, for the memory of their logits."""
     count = (len(ids) - 1) // LENGTH
-    given, wanted = (
-        each.view(count, LENGTH) for each in (ids[:-1][: count * LENGTH], ids[1:][: count * LENGTH])
-    )
-    parts = zip(given.split(ROWS), wanted.split(ROWS), strict=True)
-    return sum(float(model.loss(*part)) * len(part[0]) for part in parts) / count
+    given = ids[: count * LENGTH].view(count, LENGTH)
+    wanted = ids[1:][: count * LENGTH].view(count, LENGTH)
+    total = 0.0
+    for at in range(0, count, ROWS):
+        rows = slice(at, at + ROWS)
+        total += float(model.loss(given[rows], wanted[rows])) * len(given[rows])
+    return total / count
 
 
 def main() -> None:
