@@ -289,18 +289,9 @@ def bench(
 
 
 def _options(settings: Settings) -> ServiceOptions:
-    from kogpt_bot.generation.options import ServiceOptions
+    from kogpt_bot.ops.generation import service_options
 
-    chosen = settings.generation
-    return ServiceOptions(
-        chosen.model,
-        chosen.revision,
-        chosen.device,
-        chosen.dtype,
-        chosen.threads,
-        chosen.max_sequences,
-        chosen.quantization,
-    )
+    return service_options(settings.generation)
 
 
 @app.command()

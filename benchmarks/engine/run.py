@@ -3,8 +3,9 @@
     python -m benchmarks engine --folder /tmp/bench --venvs /tmp/peers \\
         --checkpoint 100M --workloads A B S --engines ours transformers openvino:int8
 
-An engine is NAME or NAME:PRECISION (float32, bfloat16, float16, int8). Each runs in a process of
-its own, with the Python of VENVS/VENV/bin/python; one that is not installed is reported absent.
+An engine is NAME or NAME:PRECISION (float32, bfloat16, float16, int8; with -kv8 keys and values
+in 8 bits too). Each runs in a process of its own, with the Python of VENVS/VENV/bin/python; one
+that is not installed is reported absent.
 """
 
 from __future__ import annotations

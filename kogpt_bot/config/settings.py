@@ -37,6 +37,7 @@ class GenerationSettings:
     threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
     max_sequences: Annotated[int, Interval(ge=1, le=1024)] = 16
     quantization: Literal["none", "int8"] = "none"
+    kv_cache_dtype: Literal["auto", "int8"] = "auto"
     tokenizer: Name | None = None
 
 

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kogpt_bot.generation.kernels import Kernels
 from kogpt_bot.generation.kv_blocks import BLOCK
+from kogpt_bot.generation.kv_store import KEYS, VALUES, LayerCache
 
 MIN_SHARED = 2  # blocks, and
 SHARED_PART = 4  # a quarter of what a row sees: less is read faster row by row
@@ -218,78 +219,72 @@ def _gathered(group: Sequence[Segment], dtype: torch.dtype, device: torch.device
     )
 
 
-def attend(cache: Tensor, queries: Tensor, out: Tensor, made: Plan) -> None:
-    """Write what each row sees to `out`.
-
-    `cache` [2, heads, tokens, head] is one layer's; `queries` and `out` are [rows, heads, head].
-    """
-    keys, values = cache[0].transpose(1, 2), cache[1]
+def attend(cache: LayerCache, queries: Tensor, out: Tensor, made: Plan) -> None:
+    """Write what each row sees of one layer to `out`; it and `queries` are [rows, heads, head]."""
     for part in made:
         asking, target = queries[part.begin : part.end], out[part.begin : part.end]
         if isinstance(part, Compiled):
-            part.kernels.look(cache, asking, target, part.spans)
+            cache.look(part.kernels, asking, target, part.spans)
             continue
         scaled = asking.transpose(0, 1) * asking.shape[-1] ** -0.5  # [heads, rows, head]
         if isinstance(part, Alone):
-            seen = _look_alone(keys, values, scaled, part)
+            seen = _look_alone(cache, scaled, part)
         elif isinstance(part, Together):
-            seen = _look_together(keys, values, scaled, part)
+            seen = _look_together(cache, scaled, part)
         else:
             seen = _look_gathered(cache, scaled, part)
         target.copy_(seen.transpose(0, 1))
 
 
-def _look_alone(keys: Tensor, values: Tensor, queries: Tensor, part: Alone) -> Tensor:
-    scores = [_scores(queries, keys, run, mask) for run, mask in part.runs]
+def _look_alone(cache: LayerCache, queries: Tensor, part: Alone) -> Tensor:
+    scores = [_scores(queries, cache, run, mask) for run, mask in part.runs]
     if len(scores) == 1:
-        begin, length = part.runs[0][0]
-        return torch.bmm(_softmax(scores[0]), values[:, begin : begin + length])
+        return torch.bmm(_softmax(scores[0]), cache.read(VALUES, *part.runs[0][0]))
     shares = _softmax(torch.cat(scores, dim=-1))
     seen, at = torch.zeros_like(queries), 0
-    for (begin, length), _ in part.runs:
-        seen += torch.bmm(shares[:, :, at : at + length], values[:, begin : begin + length])
-        at += length
+    for run, _ in part.runs:
+        seen += torch.bmm(shares[:, :, at : at + run[1]], cache.read(VALUES, *run))
+        at += run[1]
     return seen
 
 
-def _look_together(keys: Tensor, values: Tensor, queries: Tensor, part: Together) -> Tensor:
+def _look_together(cache: LayerCache, queries: Tensor, part: Together) -> Tensor:
     """Few operations a row, each on memory of its own: strided results are several times slower."""
     heads, rows, _ = queries.shape
     scores = queries.new_full((heads, rows, part.width), float("-inf"))
     at = 0
     for run in part.shared:
-        scores[:, :, at : at + run[1]] = _scores(queries, keys, run, None)
+        scores[:, :, at : at + run[1]] = _scores(queries, cache, run, None)
         at += run[1]
     each = queries.transpose(0, 1).contiguous().unsqueeze(2).unbind(0)  # [heads, 1, head]
-    found = [_scores(each[n], keys, run, None) for n, own in enumerate(part.own) for run in own]
+    found = [_scores(each[n], cache, run, None) for n, own in enumerate(part.own) for run in own]
     scores.view(heads, -1).index_copy_(1, part.places, torch.cat(found, dim=-1).squeeze(1))
     shares = _softmax(scores)
     seen, at = torch.zeros_like(queries), 0
-    for begin, length in part.shared:
-        seen += torch.bmm(shares[:, :, at : at + length], values[:, begin : begin + length])
-        at += length
+    for run in part.shared:
+        seen += torch.bmm(shares[:, :, at : at + run[1]], cache.read(VALUES, *run))
+        at += run[1]
     seen = seen.transpose(0, 1).contiguous()
     mine, at = shares.view(heads, 1, -1).index_select(2, part.places), 0
     for row, own in zip(seen.unsqueeze(2).unbind(0), part.own, strict=True):
-        for begin, length in own:
-            row.baddbmm_(mine[:, :, at : at + length], values[:, begin : begin + length])
-            at += length
+        for run in own:
+            row.baddbmm_(mine[:, :, at : at + run[1]], cache.read(VALUES, *run))
+            at += run[1]
     return seen.transpose(0, 1)
 
 
-def _look_gathered(cache: Tensor, queries: Tensor, part: Gathered) -> Tensor:
-    keys, values = cache[:, :, part.places].transpose(1, 2)  # each [rows, heads, width, head]
+def _look_gathered(cache: LayerCache, queries: Tensor, part: Gathered) -> Tensor:
+    keys, values = cache.gather(part.places).transpose(1, 2)  # each [rows, heads, width, head]
     seen = F.scaled_dot_product_attention(
         queries.transpose(0, 1).unsqueeze(2), keys, values, attn_mask=part.mask, scale=1.0
     )
     return seen.squeeze(2).transpose(0, 1)
 
 
-def _scores(queries: Tensor, keys: Tensor, run: Run, mask: Tensor | None) -> Tensor:
+def _scores(queries: Tensor, cache: LayerCache, run: Run, mask: Tensor | None) -> Tensor:
     """Return scaled queries [heads, rows, head] times the keys of a run."""
-    begin, length = run
-    part = keys[:, :, begin : begin + length]
-    return torch.bmm(queries, part) if mask is None else torch.baddbmm(mask, queries, part)
+    keys = cache.read(KEYS, *run).transpose(1, 2)
+    return torch.bmm(queries, keys) if mask is None else torch.baddbmm(mask, queries, keys)
 
 
 def _softmax(scores: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float32]
 Words = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
+Signed = npt.NDArray[np.int8]
+Numbers = Floats | Signed
 
 TILE = 64  # tokens whose keys and values stay in the processor's cache while rows look at them
 LOWEST = np.float32(-1e30)  # in place of -inf, whose difference to itself is not a number
@@ -75,20 +77,13 @@ def _exponentials(scores: Floats, bits: Words, count: int, top: np.float32) -> n
 
 
 @_compile
-def _see(
-    keys: Floats,
-    values: Floats,
-    query: Floats,
-    seen: Floats,
-    top: np.float32,
-    total: np.float32,
-    scores: Floats,
-    bits: Words,
-) -> tuple[np.float32, np.float32]:
-    """Let a row look at one more tile; returns its largest score and its sum of weights so far.
+def _ask(
+    keys: Numbers, scales: Floats | None, head: int, begin: int, query: Floats, scores: Floats
+) -> None:
+    """Write the products of a query and the keys of a tile.
 
-    The softmax is taken along the way (Milakov & Gimelshein 2018). Four tokens, a quarter of the
-    tile apart, are read at a time: memory gives more to several streams than to one.
+    Four tokens, a quarter of the tile apart, are read at a time: memory gives more to several
+    streams than to one. Without `scales` nothing of them is compiled.
     """
     count, size = keys.shape
     part = count // 4
@@ -97,45 +92,82 @@ def _see(
         k0, k1, k2, k3 = keys[t], keys[part + t], keys[2 * part + t], keys[3 * part + t]
         for i in range(size):
             x = query[i]
-            a += x * k0[i]
-            b += x * k1[i]
-            c += x * k2[i]
-            d += x * k3[i]
+            a += x * np.float32(k0[i])
+            b += x * np.float32(k1[i])
+            c += x * np.float32(k2[i])
+            d += x * np.float32(k3[i])
         scores[t], scores[part + t], scores[2 * part + t], scores[3 * part + t] = a, b, c, d
     for t in range(4 * part, count):
         a = np.float32(0)
         for i in range(size):
-            a += query[i] * keys[t, i]
+            a += query[i] * np.float32(keys[t, i])
         scores[t] = a
+    if scales is not None:
+        for t in range(count):
+            scores[t] *= scales[0, head, begin + t]
+
+
+@_compile
+def _take(
+    values: Numbers, scales: Floats | None, head: int, begin: int, weights: Floats, seen: Floats
+) -> None:
+    """Add the values of a tile to what is seen, each by its weight; four at a time as above."""
+    count, size = values.shape
+    part = count // 4
+    if scales is not None:
+        for t in range(count):
+            weights[t] *= scales[1, head, begin + t]
+    for t in range(part):
+        v0, v1, v2, v3 = values[t], values[part + t], values[2 * part + t], values[3 * part + t]
+        a, b, c, d = weights[t], weights[part + t], weights[2 * part + t], weights[3 * part + t]
+        for i in range(size):
+            seen[i] += (
+                a * np.float32(v0[i])
+                + b * np.float32(v1[i])
+                + c * np.float32(v2[i])
+                + d * np.float32(v3[i])
+            )
+    for t in range(4 * part, count):
+        a = weights[t]
+        for i in range(size):
+            seen[i] += a * np.float32(values[t, i])
+
+
+@_compile
+def _weigh(
+    scores: Floats, bits: Words, count: int, seen: Floats, top: np.float32, total: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Replace scores by their weights beside what was seen so far, which is made less of.
+
+    Returns the largest score and the sum of weights so far: the softmax is taken along the way
+    (Milakov & Gimelshein 2018).
+    """
     best = top
     for t in range(count):
         best = max(best, scores[t])
     if best > top:
         less = np.float32(math.exp(top - best))
         total *= less
-        for i in range(size):
+        for i in range(len(seen)):
             seen[i] *= less
-    total += _exponentials(scores, bits, count, best)
-    for t in range(part):
-        v0, v1, v2, v3 = values[t], values[part + t], values[2 * part + t], values[3 * part + t]
-        a, b, c, d = scores[t], scores[part + t], scores[2 * part + t], scores[3 * part + t]
-        for i in range(size):
-            seen[i] += a * v0[i] + b * v1[i] + c * v2[i] + d * v3[i]
-    for t in range(4 * part, count):
-        a = scores[t]
-        for i in range(size):
-            seen[i] += a * values[t, i]
-    return best, total
+    return best, total + _exponentials(scores, bits, count, best)
 
 
 @_compile
 def look(
-    cache: Floats, queries: Floats, out: Floats, spans: Places, first_head: int, last_head: int
+    cache: Numbers,
+    scales: Floats | None,
+    queries: Floats,
+    out: Floats,
+    spans: Places,
+    first_head: int,
+    last_head: int,
 ) -> None:
     """Write what rows see, for heads [first_head, last_head).
 
-    `cache` [2, heads, tokens, head]; `queries` and `out` [rows, heads, head]; `spans` [n, 4]: rows
-    [first, last) look at `length` tokens from `begin` on.
+    `cache` [2, heads, tokens, head], times `scales` [2, heads, tokens] where it is in bytes;
+    `queries` and `out` [rows, heads, head]; `spans` [n, 4]: rows [first, last) look at `length`
+    tokens from `begin` on.
     """
     rows, _, size = queries.shape
     scale = np.float32(1 / math.sqrt(size))
@@ -153,9 +185,11 @@ def look(
                 end = min(at + TILE, begin + length)
                 keys, values = cache[0, head, at:end], cache[1, head, at:end]
                 for row in range(first, last):
-                    tops[row], totals[row] = _see(
-                        keys, values, asked[row], seen[row], tops[row], totals[row], scores, bits
+                    _ask(keys, scales, head, at, asked[row], scores)
+                    tops[row], totals[row] = _weigh(
+                        scores, bits, end - at, seen[row], tops[row], totals[row]
                     )
+                    _take(values, scales, head, at, scores, seen[row])
         for row in range(rows):
             for i in range(size):
                 out[row, head, i] = seen[row, i] / totals[row]
@@ -177,3 +211,41 @@ def quantise(rows: Floats, out: Bytes, largest: Floats, first: int, last: int) -
         factor = STEPS / largest[row]
         for i in range(rows.shape[1]):
             out[row, i] = np.uint8(np.int32(rows[row, i] * factor + ROUNDED_ZERO))
+
+
+@_compile
+def keep(new: Floats, slots: Places, steps: Signed, scales: Floats, first: int, last: int) -> None:
+    """Write rows [first, last) of `new` [rows, 2, heads, head] to their places of an int8 cache.
+
+    `steps` [2, heads, tokens, head] and `scales` [2, heads, tokens] are the cache.
+    """
+    _, halves, heads, size = new.shape
+    own = np.empty(size, np.float32)
+    bits, scale_bits = own.view(np.int32), scales.view(np.int32)
+    for row in range(first, last):
+        at = slots[row]
+        for half in range(halves):
+            for head in range(heads):
+                for i in range(size):
+                    own[i] = new[row, half, head, i]
+                most = QUIET_BITS
+                for i in range(size):
+                    most = max(most, bits[i] & UNSIGNED)
+                scale_bits[half, head, at] = most
+                scales[half, head, at] /= STEPS
+                factor = np.float32(1) / scales[half, head, at]
+                for i in range(size):
+                    steps[half, head, at, i] = np.int8(np.int32(np.rint(own[i] * factor)))
+
+
+@_compile
+def widen(
+    steps: Signed, scales: Floats, out: Floats, begin: int, first_head: int, last_head: int
+) -> None:
+    """Write the keys or values from `begin` on to `out` [heads, length, head] as numbers."""
+    _, length, size = out.shape
+    for head in range(first_head, last_head):
+        for t in range(length):
+            scale = scales[head, begin + t]
+            for i in range(size):
+                out[head, t, i] = np.float32(steps[head, begin + t, i]) * scale

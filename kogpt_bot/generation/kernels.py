@@ -25,9 +25,17 @@ class Kernels:
         self._threads = threads
         self._others = ThreadPoolExecutor(threads - 1, "kernels") if threads > 1 else None
 
-    def look(self, cache: Tensor, queries: Tensor, out: Tensor, spans: Tensor) -> None:
+    def look(
+        self,
+        cache: Tensor,
+        queries: Tensor,
+        out: Tensor,
+        spans: Tensor,
+        scales: Tensor | None = None,
+    ) -> None:
         """Write what rows see to `out`; see `compiled.look`."""
-        given = cache.numpy(), queries.numpy(), out.numpy(), spans.numpy()
+        by = None if scales is None else scales.numpy()
+        given = cache.numpy(), by, queries.numpy(), out.numpy(), spans.numpy()
         heads = queries.shape[1]
         self._share(heads, min(heads, self._threads), self._compiled.look, *given)
 
@@ -38,6 +46,21 @@ class Kernels:
         shares = min(len(rows), self._threads, rows.numel() // SHARE)
         self._share(len(rows), max(shares, 1), self._compiled.quantise, *given)
         return out, largest
+
+    def keep(self, new: Tensor, slots: Tensor, steps: Tensor, scales: Tensor) -> None:
+        """Write new keys and values to an int8 cache; see `compiled.keep`."""
+        given = new.numpy(), slots.numpy(), steps.numpy(), scales.numpy()
+        shares = min(len(new), self._threads, new.numel() // SHARE)
+        self._share(len(new), max(shares, 1), self._compiled.keep, *given)
+
+    def widen(self, steps: Tensor, scales: Tensor, begin: int, length: int) -> Tensor:
+        """Return a run of keys or values of an int8 cache as numbers [heads, length, head]."""
+        heads, _, size = steps.shape
+        out = torch.empty(heads, length, size)
+        given = steps.numpy(), scales.numpy(), out.numpy(), begin
+        shares = min(heads, self._threads, out.numel() // SHARE)
+        self._share(heads, max(shares, 1), self._compiled.widen, *given)
+        return out
 
     def _share(self, count: int, shares: int, loop: Callable[..., Any], *given: Any) -> None:
         """Run `loop(*given, first, last)` over `count` things, each share on a thread."""
@@ -51,8 +74,13 @@ class Kernels:
             each.result()
 
 
-def find(dtype: torch.dtype, device: torch.device) -> Kernels | None:
-    """Return the kernels; None where they do not serve: no numba, another device or precision."""
+def find(
+    dtype: torch.dtype, device: torch.device, cache: torch.dtype = torch.float32
+) -> Kernels | None:
+    """Return the kernels; None where they do not serve: no numba, another device or precision.
+
+    `cache` is what keys and values are kept in, float32 or int8.
+    """
     if device.type != "cpu" or dtype is not torch.float32:
         return None
     try:
@@ -62,7 +90,7 @@ def find(dtype: torch.dtype, device: torch.device) -> Kernels | None:
         return None
     kernels = Kernels(compiled, torch.get_num_threads())
     try:
-        error = _error(kernels)
+        error = _error(kernels, cache)
     except compiled.FAILURES as failure:
         log.warning("kernels_unavailable", why=str(failure).splitlines()[0])
         return None
@@ -72,15 +100,21 @@ def find(dtype: torch.dtype, device: torch.device) -> Kernels | None:
     return None
 
 
-def _error(kernels: Kernels) -> float:
+def _error(kernels: Kernels, kept: torch.dtype) -> float:
     """Return how far the kernels are from torch on a small case; this compiles them."""
     generator = torch.Generator().manual_seed(0)
-    cache = torch.randn(2, 2, 96, 16, generator=generator)
+    cache, scales = torch.randn(2, 2, 96, 16, generator=generator), None
+    given, off = cache, []
+    if kept is torch.int8:
+        given, scales = torch.empty_like(cache, dtype=torch.int8), torch.empty(2, 2, 96)
+        kernels.keep(cache.permute(2, 0, 1, 3), torch.arange(96), given, scales)
+        back = torch.stack([kernels.widen(given[n], scales[n], 0, 96) for n in range(2)])
+        off.append((back - cache).abs() - scales.unsqueeze(-1) * 0.5001)
+        cache = given * scales.unsqueeze(-1)
     queries = torch.randn(2, 3, 2, 16, generator=generator)[:, 0]
     out = torch.empty(2, 3, 2, 16)[:, 0]
     spans = torch.tensor([[0, 2, 0, 70], [0, 1, 70, 1], [1, 2, 80, 9]])
-    kernels.look(cache, queries, out, spans)
-    off = []
+    kernels.look(given, queries, out, spans, scales)
     for row, places in enumerate(((*range(71),), (*range(70), *range(80, 89)))):
         keys, values = cache[:, :, list(places)]
         shares = (keys @ queries[row].unsqueeze(-1) / 4).softmax(dim=1)

@@ -24,6 +24,7 @@ from kogpt_bot.generation.checkpoint import (
 from kogpt_bot.generation.model import GPTJ, Layer, Shape, Weights
 from kogpt_bot.generation.options import ServiceOptions
 from kogpt_bot.generation.placement import (
+    choose_cache_dtype,
     choose_device,
     choose_dtype,
     choose_quantization,
@@ -48,6 +49,7 @@ class LoadOptions:
     dtype: str = "auto"  # auto, float32, float16, bfloat16
     threads: int | None = None
     quantization: str = "none"  # none, int8
+    kv_cache_dtype: str = "auto"  # auto, int8
 
     @classmethod
     def of(cls, chosen: ServiceOptions) -> LoadOptions:
@@ -59,6 +61,7 @@ class LoadOptions:
             chosen.dtype,
             chosen.threads,
             chosen.quantization,
+            chosen.kv_cache_dtype,
         )
 
 
@@ -75,6 +78,7 @@ class ModelInfo:
     device: str
     parameters: int
     quantization: str = "none"
+    kv_cache_dtype: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, shape, device)
     quantization = choose_quantization(options.quantization, device)
+    kept = choose_cache_dtype(options.kv_cache_dtype)
     placement = place(shape, dtype, device, options.model)
     weights = read_weights(files, shape, dtype, placement, report)
     info = ModelInfo(
@@ -111,9 +116,10 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
         device=str(device),
         parameters=shape.parameters,
         quantization=quantization,
+        kv_cache_dtype=kept,
     )
     report("layout", 0.0)
-    return Loaded(GPTJ(shape, weights, quantization), tokenizer, tokenizer.to_str(), info)
+    return Loaded(GPTJ(shape, weights, quantization, kept), tokenizer, tokenizer.to_str(), info)
 
 
 def read_config(folder: Path) -> dict[str, object]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kogpt_bot.generation import attention, kernels
 from kogpt_bot.generation.attention import Segment
-from kogpt_bot.generation.kv_store import KVStore
+from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, bytes_per_token
 from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
 
 GELU = 2 * math.sqrt(2 / math.pi)
@@ -90,7 +90,11 @@ class GPTJ:
     """The model: flat batches of tokens in, logits out. It takes the weights over."""
 
     def __init__(
-        self, shape: Shape, weights: Weights, quantization: Quantization = Quantization.NONE
+        self,
+        shape: Shape,
+        weights: Weights,
+        quantization: Quantization = Quantization.NONE,
+        kept: CacheDtype = CacheDtype.AUTO,
     ) -> None:
         self.shape = shape
         self.devices = [layer.w_in.device for layer in weights.layers]
@@ -98,7 +102,9 @@ class GPTJ:
         self.kind = choose(stored, self.devices[-1], quantization)
         # These multiply with float32 rows, whatever the weights are held in.
         self.dtype = torch.float32 if self.kind in ("half", "int8") else stored
-        self._kernels = kernels.find(self.dtype, self.devices[-1])
+        self._kept = kept
+        in_cache = torch.int8 if kept is CacheDtype.INT8 else self.dtype
+        self._kernels = kernels.find(self.dtype, self.devices[-1], in_cache)
         linear = prepare(self.kind, stored, self._kernels)
         self._embedding = weights.embedding
         self._blocks: list[Block] = []
@@ -120,12 +126,16 @@ class GPTJ:
     def new_store(self, blocks: int, host_blocks: int = 0) -> KVStore:
         """Return room for the keys and values of so many blocks."""
         shape = self.shape
-        return KVStore(shape.heads, shape.head, blocks, self.dtype, self.devices, host_blocks)
+        return KVStore(
+            shape.heads, shape.head, blocks, self.dtype, self.devices, host_blocks, self._kept,
+            self._kernels,
+        )  # fmt: skip
 
     @property
     def cache_bytes_per_token(self) -> int:
         """How much memory the keys and values of one token take."""
-        return 2 * self.shape.layers * self.shape.width * self.dtype.itemsize
+        shape = self.shape
+        return shape.layers * bytes_per_token(shape.heads, shape.head, self.dtype, self._kept)
 
     @property
     def weight_bytes(self) -> int:
@@ -167,7 +177,7 @@ class GPTJ:
     def _layer(
         self,
         block: Block,
-        cache: Tensor,
+        cache: LayerCache,
         hidden: Tensor,
         turns: Tensor,
         slots: Tensor,
@@ -178,7 +188,7 @@ class GPTJ:
         joined = block.into(normed)
         heads = joined[:, : 3 * width].view(rows, 3, shape.heads, shape.head)
         self._rotate(heads[:, :2, :, : shape.rotary], turns)
-        cache.index_copy_(2, slots, heads[:, 1:].permute(1, 2, 0, 3))
+        cache.write(slots, heads[:, 1:])
         both = joined.new_empty(rows, width + shape.inner)
         attended = both[:, :width].view(rows, shape.heads, shape.head)
         attention.attend(cache, heads[:, 0], attended, made)

@@ -20,6 +20,7 @@ class ServiceOptions:
     threads: int | None = None
     max_sequences: int = 16
     quantization: str = "none"
+    kv_cache_dtype: str = "auto"
 
     def to_json(self) -> str:
         """Return the options as JSON."""

@@ -8,6 +8,7 @@ import torch
 
 from kogpt_bot.errors import ModelError
 from kogpt_bot.generation.checkpoint import KOGPT, KOGPT_MEMORY
+from kogpt_bot.generation.kv_store import CacheDtype
 from kogpt_bot.generation.linear import Quantization
 from kogpt_bot.generation.model import Shape
 
@@ -49,6 +50,14 @@ def choose_quantization(wanted: str, device: torch.device) -> Quantization:
     if chosen is Quantization.INT8 and device.type != "cpu":
         raise ModelError(f"quantization int8 on {device}: only on a CPU yet; allowed there: none")
     return chosen
+
+
+def choose_cache_dtype(wanted: str) -> CacheDtype:
+    """Return how keys and values are kept; ModelError for what there is not."""
+    try:
+        return CacheDtype(wanted)
+    except ValueError as error:
+        raise ModelError(f"kv_cache_dtype {wanted!r}: allowed: {', '.join(CacheDtype)}") from error
 
 
 def choose_dtype(

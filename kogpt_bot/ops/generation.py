@@ -127,4 +127,5 @@ def service_options(settings: GenerationSettings) -> ServiceOptions:
         threads=settings.threads,
         max_sequences=settings.max_sequences,
         quantization=settings.quantization,
+        kv_cache_dtype=settings.kv_cache_dtype,
     )

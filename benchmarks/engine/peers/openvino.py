@@ -15,9 +15,10 @@ class Peer:
         self.version = openvino_genai.__version__
         self._tensor = openvino.Tensor
         self._genai = openvino_genai
-        converted = Path(f"{folder}-openvino-{'int8' if precision == 'int8' else 'fp32'}")
+        weights, _, cache = precision.partition("-")
+        converted = Path(f"{folder}-openvino-{'int8' if weights == 'int8' else 'fp32'}")
         if not (converted / "openvino_model.xml").exists():
-            _convert(folder, converted, precision == "int8")
+            _convert(folder, converted, weights == "int8")
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.cache_size = 2  # GB
         scheduler.enable_prefix_caching = True
@@ -28,7 +29,7 @@ class Peer:
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "f32",
-                "KV_CACHE_PRECISION": "f32",
+                "KV_CACHE_PRECISION": "u8" if cache == "kv8" else "f32",
                 "INFERENCE_NUM_THREADS": threads,
             },
         )

@@ -88,8 +88,8 @@ def test_rows_that_share_a_beginning_look_at_it_together_and_see_the_same(pair, 
     own = [[2], [3, 4], [5], [9, 7, 8]]
     tables = [[0, 1, *blocks] for blocks in own]
     store = ours.new_store(10)
-    for layer in store.layers:
-        layer.fill_(float("nan"))  # nobody looks at what was not written
+    for tensor in (each for layer in store.layers for each in layer.tensors):
+        tensor.fill_(float("nan"))  # nobody looks at what was not written
     step(ours, store, [([0, 1], beginning, 0)])
     for table, end in zip(tables, ends, strict=True):
         if len(end) > 1:
@@ -115,8 +115,8 @@ def test_a_moved_prefix_gives_the_same_logits_as_a_fresh_one(pair, way):
         store.carry_out([Move(way, 0, 5), Move(way, 1, 6, tokens=14)])
     else:
         store.carry_out([Move(Tier.OUT, 0, 2), Move(Tier.OUT, 1, 1)])
-        for layer in store.layers:
-            layer[:, :, : 2 * BLOCK] = float("nan")
+        for tensor in (each for layer in store.layers for each in layer.tensors):
+            tensor[:, :, : 2 * BLOCK] = float("nan")
         store.carry_out([Move(Tier.IN, 1, 6), Move(Tier.IN, 2, 5)])
     logits = step(ours, store, [([5, 6, 7], ids[30:], 30)])
     torch.testing.assert_close(logits, expected(oracle, ids)[30:], **NEAR)
@@ -139,6 +139,8 @@ def test_memory_of_free_blocks_can_be_given_back_and_used_again(pair):
         ({"dtype": "float16"}, 0.01),
         ({"dtype": "bfloat16"}, 0.05),
         ({"dtype": "float32", "quantization": "int8"}, 0.1),
+        ({"dtype": "float32", "kv_cache_dtype": "int8"}, 0.02),
+        ({"dtype": "bfloat16", "kv_cache_dtype": "int8"}, 0.05),
     ],
     ids=str,
 )
@@ -159,6 +161,68 @@ def test_in_int8_a_row_does_not_change_with_its_neighbours(checkpoints):
     alone = step(ours, store, [([0], prompt(9), 0)])
     beside = step(ours, store, [([1, 2, 3], prompt(40, 4), 0), ([0], prompt(9), 0)])
     torch.testing.assert_close(beside[40:], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def in_bytes(checkpoints):
+    options = {"device": "cpu", "dtype": "float32", "kv_cache_dtype": "int8"}
+    return load(LoadOptions(model=str(checkpoints["kogpt-like"]), **options)).model
+
+
+def apart(found, wanted):
+    """Return how far logits are from others, in their standard deviations."""
+    return float((found - wanted).abs().mean() / wanted.std())
+
+
+@pytest.mark.parametrize("way", ["compiled", "views", "gathered"])
+def test_an_int8_cache_gives_the_same_however_it_is_read(in_bytes, monkeypatch, way):
+    ids, table = prompt(50), [0, 1, 7, 3]
+    whole = run(in_bytes, ids)
+    monkeypatch.setattr(attention, "GATHERING", {"cpu"} if way == "gathered" else set())
+    if way != "compiled":
+        monkeypatch.setattr(in_bytes, "_kernels", None)
+    elif in_bytes._kernels is None:
+        pytest.skip("numba is not installed")
+    store = in_bytes.new_store(8)
+    for begin, end in ((0, 20), (20, 48)):
+        step(in_bytes, store, [(table, ids[begin:end], begin)])
+    rows = [(table, ids[48:49], 48), ([0, 1, 5], prompt(1, 3), 33)]
+    assert apart(step(in_bytes, store, rows)[0], whole[48]) < 1e-3
+    # A rounding that falls on the other side is a step of one in 127, in one place.
+    assert apart(step(in_bytes, store, [(table, ids[49:], 49)])[0], whole[49]) < 1e-3
+
+
+def test_an_int8_cache_moves_with_its_scales(in_bytes):
+    ids = prompt(40)
+    store = in_bytes.new_store(8, host_blocks=3)
+    step(in_bytes, store, [([0, 1], ids[:30], 0)])
+    store.carry_out([Move(Tier.OUT, 0, 2), Move(Tier.OUT, 1, 1)])
+    for layer in store.layers:
+        numbers, scales = layer.tensors
+        numbers[:, :, : 2 * BLOCK], scales[:, :, : 2 * BLOCK] = 0, float("nan")
+    store.carry_out([Move(Tier.IN, 1, 6), Move(Tier.IN, 2, 5)])
+    assert apart(step(in_bytes, store, [([5, 6, 7], ids[30:], 30)]), run(in_bytes, ids)[30:]) < 1e-3
+
+
+def test_an_int8_cache_takes_a_quarter_of_the_memory_and_a_scale(in_bytes, pair):
+    shape, store = in_bytes.shape, in_bytes.new_store(4)
+    taken = sum(each.nbytes for layer in store.layers for each in layer.tensors)
+    assert in_bytes.cache_bytes_per_token == taken / (4 * BLOCK)
+    assert taken / (4 * BLOCK) == 2 * shape.layers * (shape.width + 4 * shape.heads)
+    whole = pair[0].new_store(4)
+    taken = sum(each.nbytes for layer in whole.layers for each in layer.tensors)
+    assert pair[0].cache_bytes_per_token == taken / (4 * BLOCK)
+
+
+def test_a_row_with_nan_in_an_int8_cache_is_seen_by_no_other(in_bytes):
+    store = in_bytes.new_store(8)
+    step(in_bytes, store, [([0], prompt(9), 0), ([1], prompt(9, 4), 0)])
+    for layer in store.layers:
+        keys = torch.full((1, 2, in_bytes.shape.heads, in_bytes.shape.head), float("nan"))
+        layer.write(torch.tensor([3]), keys)
+    logits = step(in_bytes, store, [([0], [7], 9), ([1], [7], 9)])
+    assert not logits[0].isfinite().any()
+    assert logits[1].isfinite().all()
 
 
 @pytest.mark.parametrize("seed", range(3))
