@@ -6,8 +6,6 @@ import asyncio
 import hmac
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
 import uvicorn
@@ -17,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kogpt_bot import ConfigurationError, Secret
+from kogpt_bot.asgi import EmbeddedServer
 from kogpt_bot_telegram.api import Api
 from kogpt_bot_telegram.intake import Intake
 from kogpt_bot_telegram.settings import WebhookSettings
@@ -29,15 +28,6 @@ BODY_S = 10.0  # until all of a body has come
 MAX_CALLS = 100  # at a time; Telegram is asked for 40
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves the process's signals to the daemon."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-
 class WebhookServer:
     """Listens for Telegram's calls on one socket; `address` is known once it listens."""
 
@@ -46,7 +36,7 @@ class WebhookServer:
         self._intake = intake
         self._settings = settings
         self._secret = secret.reveal().encode()
-        self._server: _Server | None = None
+        self._server: EmbeddedServer | None = None
         self._listener = _listen(settings.host, settings.port)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
 
@@ -61,7 +51,7 @@ class WebhookServer:
             timeout_graceful_shutdown=1,
             server_header=False,
         )
-        self._server = _Server(config)
+        self._server = EmbeddedServer(config)
         try:
             await self._server.serve([self._listener])
         finally:

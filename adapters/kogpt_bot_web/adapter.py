@@ -6,8 +6,7 @@ import itertools
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import uvicorn
 
@@ -21,21 +20,13 @@ from kogpt_bot import (
     Outgoing,
     PastMessage,
 )
+from kogpt_bot.asgi import EmbeddedServer
 from kogpt_bot_web.rooms import MAX_SHOWN, Message, Room, Rooms
 from kogpt_bot_web.server import make_app
 from kogpt_bot_web.settings import WebSettings
 
 MAX_LENGTH = 4000  # a longer answer goes on in a new bubble, which reads better than one column
 MAX_NONCES = 10_000
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the process's signals to the daemon."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 class WebAdapter:
@@ -56,7 +47,7 @@ class WebAdapter:
         self._settings = settings
         self._rooms = Rooms()
         self._inbox: Inbox | None = None
-        self._server: _Server | None = None
+        self._server: EmbeddedServer | None = None
         self._stopping = False
         self._boot = uuid.uuid4().hex[:8]  # ids of two runs never meet
         self._ids = itertools.count(1)
@@ -81,7 +72,7 @@ class WebAdapter:
             timeout_graceful_shutdown=2,
             server_header=False,
         )
-        self._server = _Server(config)
+        self._server = EmbeddedServer(config)
         try:
             await self._server.serve([listener])
         finally:

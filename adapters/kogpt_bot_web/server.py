@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from kogpt_bot import (
     COMMANDS,
@@ -33,6 +33,7 @@ from kogpt_bot import (
     KogptBotError,
     Refused,
 )
+from kogpt_bot.asgi import with_headers
 from kogpt_bot_web.rooms import MAX_WATCHERS, Event, Watcher
 from kogpt_bot_web.rooms import Message as Shown
 from kogpt_bot_web.settings import WebSettings
@@ -115,21 +116,7 @@ def make_app(adapter: WebAdapter, settings: WebSettings) -> ASGIApp:
             KogptBotError: _core_error,
         },
     )
-    return _with_headers(app)
-
-
-def _with_headers(app: ASGIApp) -> ASGIApp:
-    headers = [(k.lower().encode(), v.encode()) for k, v in SECURITY_HEADERS.items()]
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
-            await send(message)
-
-        await app(scope, receive, send_with_headers)
-
-    return wrapped
+    return with_headers(app, SECURITY_HEADERS)
 
 
 class _Api:

@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from kogpt_bot.asgi import EmbeddedServer
 from kogpt_bot.clock import Clock
 from kogpt_bot.config import ConsoleSettings
 
@@ -23,15 +24,6 @@ SOCKET = "control.sock"
 MAX_PATH_BYTES = 100  # a path of a Unix socket has 107 at most
 TRY_AGAIN_S = 30.0  # for a port that is taken
 LAST_ANSWERS_S = 0.4  # at a stop, for what is being answered
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the process's signals to the daemon."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 async def serve(app: ASGIApp, listener: socket.socket, on_stop: Callable[[], None]) -> None:
@@ -44,7 +36,7 @@ async def serve(app: ASGIApp, listener: socket.socket, on_stop: Callable[[], Non
         timeout_graceful_shutdown=1,
         server_header=False,
     )
-    server = _Server(config)
+    server = EmbeddedServer(config)
     task = asyncio.create_task(server.serve([listener]), name="console server")
     try:
         await asyncio.shield(task)

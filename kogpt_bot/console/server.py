@@ -20,8 +20,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from kogpt_bot.asgi import with_headers
 from kogpt_bot.config import ConsoleSettings
 from kogpt_bot.console import figures
 from kogpt_bot.console.view import DaemonView
@@ -47,13 +48,13 @@ def make_port_app(view: DaemonView, settings: ConsoleSettings, token: Secret | N
     hosts = ["localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts]
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]
     app = Starlette(routes=_routes(_Api(view)), middleware=middleware)
-    return _with_headers(app if token is None else _with_token(app, token))
+    return with_headers(app if token is None else _with_token(app, token), SECURITY_HEADERS)
 
 
 def make_socket_app(view: DaemonView, stopping: asyncio.Event) -> ASGIApp:
     """Return the application of the socket: the same, and the log."""
     api = _Api(view, stopping)
-    return _with_headers(Starlette(routes=[*_routes(api), Route("/log", api.log)]))
+    return with_headers(Starlette(routes=[*_routes(api), Route("/log", api.log)]), SECURITY_HEADERS)
 
 
 def _routes(api: _Api) -> list[BaseRoute]:
@@ -126,20 +127,6 @@ class _Api:
                         stop.cancel()
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
-
-
-def _with_headers(app: ASGIApp) -> ASGIApp:
-    headers = [(k.lower().encode(), v.encode()) for k, v in SECURITY_HEADERS.items()]
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
-            await send(message)
-
-        await app(scope, receive, send_with_headers)
-
-    return wrapped
 
 
 def _with_token(app: ASGIApp, token: Secret) -> ASGIApp:

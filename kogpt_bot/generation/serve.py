@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 import uvicorn
 
+from kogpt_bot.asgi import EmbeddedServer
 from kogpt_bot.errors import ConfigurationError, ModelError
 from kogpt_bot.generation.api import Service, make_app
 from kogpt_bot.generation.options import ServiceOptions
@@ -67,13 +68,8 @@ def unix_listener(path: str) -> socket.socket:
     return listener
 
 
-class _Server(uvicorn.Server):
+class _Server(EmbeddedServer):
     """A server that ends by a signal as by a wish: with exit status 0."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none; `serve` has its own handlers."""
-        yield
 
     def end(self) -> None:
         """End when what is being answered is done, but soon."""
