@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -32,8 +33,15 @@ def main() -> None:
     given = parser.parse_args()
     out = os.fdopen(os.dup(1), "w")  # what libraries print does not come between
     os.dup2(2, 1)
+    precision, _, cache = given.precision.partition("-")
+    if cache not in ("", "kv8"):
+        parser.error(f"precision {given.precision}: only -kv8 may follow that of the weights")
     try:
-        peer = load(given.name)(given.folder, given.precision, given.threads)
+        peer_type = load(given.name)
+        if cache and "kv8" not in inspect.signature(peer_type).parameters:
+            raise ImportError("it keeps keys and values as they are computed")
+        kept = {"kv8": True} if cache else {}
+        peer = peer_type(given.folder, precision, given.threads, **kept)
     except ImportError as error:
         print(json.dumps({"absent": str(error)}), file=out, flush=True)
         return

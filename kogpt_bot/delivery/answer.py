@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kogpt_bot.adapter import Adapter
-from kogpt_bot.conversation.manager import HistoryLine, ReplyRequest, ServingModel
+from kogpt_bot.conversation.manager import HistoryLine, Outcome, ReplyRequest, ServingModel
 from kogpt_bot.conversation.speakers import Line
 from kogpt_bot.delivery.notices import Notice
 from kogpt_bot.delivery.outbox import TurnOutbox, repeatable
@@ -192,10 +192,9 @@ class Answer:
     async def _deltas(self) -> AsyncIterator[str]:
         """Give the answer's text; ends early when somebody stops it.
 
-        Raises GenerationExpired where no text has come by the deadline: the service has others
+        Raises GenerationExpired where it has not begun by the deadline: the service has others
         before it, and is told by the end of the connection that nobody waits any more.
         """
-        left: float | None
         waiting = asyncio.ensure_future(self._owner.model.get(self._left()))
         try:
             if not await self._unless_stopped(waiting):
@@ -205,7 +204,7 @@ class Answer:
             waiting.cancel()
         self._reply = self._owner.answers.reply(request)
         pieces = aiter(self._reply)
-        left = self._left()
+        left: float | None = self._left()
         try:
             while True:
                 following = asyncio.ensure_future(anext(pieces, None))
@@ -232,15 +231,21 @@ class Answer:
     async def _unless_stopped(self, work: asyncio.Future[Any], left: float | None = None) -> bool:
         """Wait for `work`; returns False when somebody stopped the answer first."""
         stop = asyncio.ensure_future(self._stopped.wait())
+        first = asyncio.FIRST_COMPLETED
         try:
-            done, _ = await asyncio.wait(
-                [work, stop], timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait([work, stop], timeout=left, return_when=first)
+            if not done and not self._has_begun:
+                raise GenerationExpired("the answer had not begun at its deadline")
+            await asyncio.wait([work, stop], return_when=first)
         finally:
             stop.cancel()
-        if not done:
-            raise GenerationExpired("no text came before the deadline")
         return not self._stopped.is_set()
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether the model has said anything, shown or not: it may have to be screened whole."""
+        outcome = self._reply.outcome if self._reply is not None else Outcome()
+        return bool(outcome.generated) or outcome.attempts > 1
 
     async def _request(self, model: ServingModel) -> ReplyRequest:
         limit = self._settings.context.max_messages
@@ -278,6 +283,8 @@ class Answer:
         """Record why there is no (complete) answer, and say so in the channel."""
         outcome = {**self._outcome(), "error": str(error)}
         if self._stream.parts:
+            with suppress(AdapterError):  # what an earlier attempt has left is all there will be
+                await self._stream.finish([part.text for part in self._stream.parts])
             await self._owner.end(self._turn, TurnState.REPLIED, outcome, self._shown())
             return
         log.warning("turn_failed", turn=self._turn.id, why=str(error))

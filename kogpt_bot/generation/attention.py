@@ -1,4 +1,4 @@
-"""Attention over the KV cache in place: every run of blocks is a view, nothing is gathered.
+"""Attention over the KV cache in place: every run of blocks is read in one piece, none gathered.
 
 Rows that write (one token each) and share the blocks of a beginning look at it together: its keys
 and values are read once for all of them, and only what follows is read row by row. Compiled loops

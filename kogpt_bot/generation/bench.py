@@ -135,7 +135,8 @@ def main(options: ServiceOptions, workloads: Sequence[str]) -> list[str]:
     info = engine.info
     lines = [
         f"{info.name}: {info.parameters / 1e6:.0f}M parameters, {info.dtype} on {info.device}, "
-        f"quantization {info.quantization}, {torch.get_num_threads()} threads",
+        f"quantization {info.quantization}, kv_cache_dtype {info.kv_cache_dtype}, "
+        f"{torch.get_num_threads()} threads",
         f"memory reads {speed / 1e9:.1f} GB/s; a token reads {engine.weight_bytes / 1e6:.0f} MB "
         f"of weights: at most {speed / engine.weight_bytes:.0f} tokens/s in one stream",
         "",

@@ -13,10 +13,9 @@ from torch import Tensor
 from kogpt_bot.generation.checkpoint import release_pages
 from kogpt_bot.generation.kernels import Kernels
 from kogpt_bot.generation.kv_blocks import BLOCK, Move, Tier
+from kogpt_bot.generation.linear import ACTIVATION_STEPS, QUIET
 
 KEYS, VALUES = 0, 1
-STEPS = 127  # of a byte on each side of zero
-QUIET = 1e-30  # a vector of zeros is divided by this
 
 
 class CacheDtype(enum.StrEnum):
@@ -126,7 +125,11 @@ class Int8Cache:
             self._kernels.keep(new, slots, self._numbers, self._scales)
             return
         new = new.permute(1, 2, 0, 3).float()
-        scales = torch.maximum(new.amax(-1), new.amin(-1).neg_()).clamp_(min=QUIET).div_(STEPS)
+        scales = (
+            torch.maximum(new.amax(-1), new.amin(-1).neg_())
+            .clamp_(min=QUIET)
+            .div_(ACTIVATION_STEPS)
+        )
         steps = (new / scales.unsqueeze(-1)).round_().to(torch.int8)
         self._numbers.index_copy_(2, slots, steps)
         self._scales.index_copy_(2, slots, scales)
@@ -147,7 +150,8 @@ class Int8Cache:
         kernels.look(self._numbers, queries, out, spans, self._scales)
 
     def _widened(self, steps: Tensor, scales: Tensor) -> Tensor:
-        return steps.to(self._dtype).mul_(scales.unsqueeze(-1).to(self._dtype))
+        # In float32 first: a quiet vector's scale is nothing in float16.
+        return (steps * scales.unsqueeze(-1)).to(self._dtype)
 
 
 class KVStore:

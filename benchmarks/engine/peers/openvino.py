@@ -8,17 +8,16 @@ from pathlib import Path
 
 
 class Peer:
-    def __init__(self, folder, precision, threads):
+    def __init__(self, folder, precision, threads, kv8=False):
         import openvino
         import openvino_genai
 
         self.version = openvino_genai.__version__
         self._tensor = openvino.Tensor
         self._genai = openvino_genai
-        weights, _, cache = precision.partition("-")
-        converted = Path(f"{folder}-openvino-{'int8' if weights == 'int8' else 'fp32'}")
+        converted = Path(f"{folder}-openvino-{'int8' if precision == 'int8' else 'fp32'}")
         if not (converted / "openvino_model.xml").exists():
-            _convert(folder, converted, weights == "int8")
+            _convert(folder, converted, precision == "int8")
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.cache_size = 2  # GB
         scheduler.enable_prefix_caching = True
@@ -29,7 +28,7 @@ class Peer:
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "f32",
-                "KV_CACHE_PRECISION": "u8" if cache == "kv8" else "f32",
+                "KV_CACHE_PRECISION": "u8" if kv8 else "f32",
                 "INFERENCE_NUM_THREADS": threads,
             },
         )

@@ -4,7 +4,7 @@ import asyncio
 
 
 class Peer:
-    def __init__(self, folder, precision, threads):
+    def __init__(self, folder, precision, threads, kv8=False):
         import torch
 
         from kogpt_bot import __version__
@@ -13,13 +13,12 @@ class Peer:
 
         torch.set_num_threads(threads)
         self.version = __version__
-        weights, _, cache = precision.partition("-")
         options = LoadOptions(
             model=folder,
             device="cpu",
-            dtype={"int8": "float32"}.get(weights, weights),
-            quantization="int8" if weights == "int8" else "none",
-            kv_cache_dtype="int8" if cache == "kv8" else "auto",
+            dtype={"int8": "float32"}.get(precision, precision),
+            quantization="int8" if precision == "int8" else "none",
+            kv_cache_dtype="int8" if kv8 else "auto",
         )
         self._engine = Engine(load(options), cache_tokens=24_000)
         self._runner = asyncio.Runner()

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from kogpt_bot.config import Limits
-from kogpt_bot.conversation.settings import SettingsLayers
+from kogpt_bot.conversation.settings import AnswerPolicy, SettingsLayers
 from kogpt_bot.errors import (
     GenerationBusy,
     GenerationError,
@@ -213,6 +213,19 @@ async def test_an_answer_that_has_begun_is_heard_to_its_end(store):
         core.model.hold.set()
         whole = "이 이야기는 시작하면 아주 길어요. 그래도 끝이 있어요."
         assert await core.adapter.wait_for_final() == [whole]
+
+
+async def test_an_answer_that_is_screened_whole_has_begun_before_it_is_shown(store):
+    layers = SettingsLayers({"fake": {"profanity.policy": AnswerPolicy.BLOCK}})
+    limits = Limits(reply_deadline_s=1, **AT_ONCE)
+    async with running(store, limits=limits, layers=layers) as core:
+        core.model.hold = asyncio.Event()
+        core.model.scripts = [["이 이야기는 시작하면 ", "아주 길어요."]]
+        await core.adapter.say("안녕")
+        await asyncio.sleep(1.5)  # beyond the deadline
+        assert not core.adapter.shown[ROOM]
+        core.model.hold.set()
+        assert await core.adapter.wait_for_final() == ["이 이야기는 시작하면 아주 길어요."]
 
 
 async def test_a_channel_that_forbids_is_recorded_as_refused(store):

@@ -10,6 +10,7 @@ from kogpt_bot.adapter import Capabilities
 from kogpt_bot.clock import SystemClock
 from kogpt_bot.config import Limits
 from kogpt_bot.delivery.keeper import LaneKeeper
+from kogpt_bot.errors import GenerationRejected
 from kogpt_bot.messages import Author, Incoming
 from kogpt_bot.store import Store, TurnPlan, TurnState
 from kogpt_bot.store.database import sqlite_url
@@ -149,6 +150,26 @@ async def test_a_half_shown_answer_is_written_anew_in_its_place(store, capabilit
         assert again.adapter.texts() == ["오늘은 맑아요"]
         history = await store.history(ROOM, 9)
         assert history[-1].platform_ids == tuple(adapter.shown[ROOM])
+
+
+async def test_what_was_shown_of_an_answer_that_does_not_begin_again_is_all_of_it(store):
+    adapter = CrashingAdapter(replace(KEYED, buttons=True))
+    async with Daemon(
+        store, adapter, [" 어제는 비가 하루 종일 많이 내렸어요", " 그리고"]
+    ) as daemon:
+        daemon.model.hold = asyncio.Event()
+        await adapter.say("날씨 어때?")
+        async with asyncio.timeout(5):
+            while not adapter.shown[ROOM] or await store.outbox_depth():
+                await asyncio.sleep(0.005)
+    (shown,) = adapter.shown[ROOM].values()
+    assert not shown.final
+    async with Daemon(store, adapter.restarted()) as again:
+        again.model.unavailable = GenerationRejected("the prompt is too long")
+        await again.core.settle(replied=1)
+        (ended,) = again.adapter.shown[ROOM].values()
+    assert ended.final
+    assert ended.text == shown.text
 
 
 async def test_the_messages_of_a_long_answer_that_are_missing_are_sent(store):

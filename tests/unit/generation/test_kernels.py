@@ -106,6 +106,34 @@ def test_an_int8_cache_is_kept_and_read_as_torch_does_it(under_test, rows):
         assert ((wanted - new).abs() <= new.abs().amax(-1, keepdim=True) * (0.5001 / 127)).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("loudness", [1e-5, 1e-2, 1.0, 100.0])
+def test_an_int8_cache_is_as_exact_in_half_precision_whatever_the_loudness(dtype, loudness):
+    new = (torch.randn(20, 2, HEADS, HEAD) * loudness).to(dtype)
+    cache = Int8Cache(HEADS, HEAD, 40, dtype)
+    cache.write(torch.arange(20), new)
+    for half in (KEYS, VALUES):
+        found, wanted = cache.read(half, 0, 20), new[:, half].transpose(0, 1)
+        assert found.dtype is dtype
+        off = (found.double() - wanted.double()).abs()
+        step = wanted.double().abs().amax(-1, keepdim=True) / 127
+        rounding = torch.finfo(dtype).eps * wanted.double().abs() + torch.finfo(dtype).tiny / 512
+        assert (off <= step * 0.501 + rounding).all()
+
+
+def test_nothing_is_compiled_after_the_start():
+    found = kernels.find(torch.float32, CPU, torch.int8)
+    loops = [found._compiled.look, found._compiled.keep, found._compiled.widen]
+    before = [len(loop.signatures) for loop in loops]
+    cache = Int8Cache(HEADS, HEAD, TOKENS, torch.float32, kernels=found)
+    for rows in (1, 2, 40):
+        joined, out = torch.randn(rows, 3, HEADS, HEAD), torch.empty(rows, 2, HEADS, HEAD)
+        cache.write(torch.arange(rows), joined[:, 1:])
+        cache.look(found, joined[:, 0], out[:, 0], torch.tensor([[0, rows, 0, rows]]))
+        cache.read(KEYS, 0, rows)
+    assert [len(loop.signatures) for loop in loops] == before
+
+
 @pytest.mark.parametrize("size", [1, 7, 80, 513])
 def test_bytes_are_the_nearest_to_the_numbers(under_test, size):
     rows = torch.randn(9, size) * torch.logspace(-6, 6, 9)[:, None]
