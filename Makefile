@@ -44,7 +44,7 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## Measure side by side with peers
+bench: $(READY)  ## Measure the memory of loading; beside peers: docs/engine.md, Figures
 	$(BIN)/python -m benchmarks
 
 soak: $(READY)  ## Half an hour of load, 50 stops, and 500 kills: make soak MINUTES=30
