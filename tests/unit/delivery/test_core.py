@@ -201,15 +201,18 @@ async def test_an_answer_that_has_not_begun_by_its_deadline_is_given_up(store):
         assert core.model.closed == 1  # the service hears that nobody waits
 
 
+BEGINS_S = 3  # in which also a slow machine begins an answer
+
+
 async def test_an_answer_that_has_begun_is_heard_to_its_end(store):
-    async with running(store, limits=Limits(reply_deadline_s=1, **AT_ONCE)) as core:
+    async with running(store, limits=Limits(reply_deadline_s=BEGINS_S, **AT_ONCE)) as core:
         core.model.hold = asyncio.Event()
         core.model.scripts = [["이 이야기는 시작하면 아주 길어요. ", "그래도 끝이 있어요."]]
         await core.adapter.say("안녕")
         async with asyncio.timeout(10):
             while not core.adapter.shown[ROOM]:
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(1.2)  # beyond the deadline
+        await asyncio.sleep(BEGINS_S)  # beyond the deadline
         core.model.hold.set()
         whole = "이 이야기는 시작하면 아주 길어요. 그래도 끝이 있어요."
         assert await core.adapter.wait_for_final() == [whole]
@@ -217,12 +220,12 @@ async def test_an_answer_that_has_begun_is_heard_to_its_end(store):
 
 async def test_an_answer_that_is_screened_whole_has_begun_before_it_is_shown(store):
     layers = SettingsLayers({"fake": {"profanity.policy": AnswerPolicy.BLOCK}})
-    limits = Limits(reply_deadline_s=1, **AT_ONCE)
+    limits = Limits(reply_deadline_s=BEGINS_S, **AT_ONCE)
     async with running(store, limits=limits, layers=layers) as core:
         core.model.hold = asyncio.Event()
         core.model.scripts = [["이 이야기는 시작하면 ", "아주 길어요."]]
         await core.adapter.say("안녕")
-        await asyncio.sleep(1.5)  # beyond the deadline
+        await asyncio.sleep(BEGINS_S + 0.2)  # beyond the deadline
         assert not core.adapter.shown[ROOM]
         core.model.hold.set()
         assert await core.adapter.wait_for_final() == ["이 이야기는 시작하면 아주 길어요."]
