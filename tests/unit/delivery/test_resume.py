@@ -132,17 +132,21 @@ async def test_without_a_key_it_is_unknown_and_not_repeated(store, moment):
         assert len(again.adapter.texts()) == (moment == "hang_after")
 
 
-@pytest.mark.parametrize("capabilities", [KEYED, PLAIN])
-async def test_a_half_shown_answer_is_written_anew_in_its_place(store, capabilities):
-    adapter = CrashingAdapter(capabilities)
-    async with Daemon(
-        store, adapter, [" 어제는 비가 하루 종일 많이 내렸어요", " 그리고"]
-    ) as daemon:
+async def half_shown(store, adapter):
+    """Run a daemon until an answer has begun to show, and let it die there."""
+    script = [" 어제는 비가 하루 종일 많이 내렸어요", " 그리고"]
+    async with Daemon(store, adapter, script) as daemon:
         daemon.model.hold = asyncio.Event()
         await adapter.say("날씨 어때?")
         async with asyncio.timeout(5):
             while not adapter.shown[ROOM] or await store.outbox_depth():
                 await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("capabilities", [KEYED, PLAIN])
+async def test_a_half_shown_answer_is_written_anew_in_its_place(store, capabilities):
+    adapter = CrashingAdapter(capabilities)
+    await half_shown(store, adapter)
     (text,) = adapter.texts()
     assert "어제는 비가 하루 종일 많이 내렸어요".startswith(text)
     async with Daemon(store, adapter.restarted(), [" 오늘은 맑아요"]) as again:
@@ -154,14 +158,7 @@ async def test_a_half_shown_answer_is_written_anew_in_its_place(store, capabilit
 
 async def test_what_was_shown_of_an_answer_that_does_not_begin_again_is_all_of_it(store):
     adapter = CrashingAdapter(replace(KEYED, buttons=True))
-    async with Daemon(
-        store, adapter, [" 어제는 비가 하루 종일 많이 내렸어요", " 그리고"]
-    ) as daemon:
-        daemon.model.hold = asyncio.Event()
-        await adapter.say("날씨 어때?")
-        async with asyncio.timeout(5):
-            while not adapter.shown[ROOM] or await store.outbox_depth():
-                await asyncio.sleep(0.005)
+    await half_shown(store, adapter)
     (shown,) = adapter.shown[ROOM].values()
     assert not shown.final
     async with Daemon(store, adapter.restarted()) as again:
