@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from kogpt_bot.generation.kernels import Kernels
+from kogpt_bot.generation.kernels import Kernels, PagedLook
 from kogpt_bot.generation.kv_blocks import BLOCK
 from kogpt_bot.generation.kv_store import KEYS, VALUES, LayerCache
 
@@ -78,9 +78,21 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
+class Paged:
+    """Rows [begin, end), each of another sequence, on a GPU: `tables` [rows, width] are their
+    blocks, `ends` [rows] how many tokens each sees."""
+
+    begin: int
+    end: int
+    tables: Tensor
+    ends: Tensor
+    kernel: PagedLook
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
-    """Rows [begin, end), each of another sequence, for a device where launching costs more than
-    copying: `places` [rows, width] in the store, `mask` [rows, 1, 1, width] 0 or -inf."""
+    """The same where there is no kernel for it, and launching costs more than copying: `places`
+    [rows, width] in the store, `mask` [rows, 1, 1, width] 0 or -inf."""
 
     begin: int
     end: int
@@ -88,7 +100,7 @@ class Gathered:
     mask: Tensor
 
 
-Plan = list[Alone | Together | Compiled | Gathered]
+Plan = list[Alone | Together | Compiled | Paged | Gathered]
 GATHERING = frozenset({"cuda"})  # device types; see Gathered
 
 
@@ -97,11 +109,16 @@ def plan(
     dtype: torch.dtype,
     device: torch.device,
     kernels: Kernels | None = None,
+    paged: PagedLook | None = None,
 ) -> Plan:
     """Return who looks at what. Segments that share a beginning must stand side by side."""
     made: Plan = []
     writing = list(itertools.takewhile(lambda each: each.length == 1, segments))
-    if device.type in GATHERING and len(writing) > 1:
+    if paged is not None and writing:
+        tables, ends = tables_of(writing)
+        made.append(Paged(writing[0].row, len(writing), tables.to(device), ends.to(device), paged))
+        segments = segments[len(writing) :]
+    elif device.type in GATHERING and len(writing) > 1:
         made.append(_gathered(writing, dtype, device))
         segments = segments[len(writing) :]
     elif kernels is not None and writing:
@@ -205,12 +222,18 @@ def _shared_spans(group: Sequence[tuple[int, Segment]], seen: int) -> Iterator[t
         yield from _shared_spans(list(rest), shared)
 
 
+def tables_of(writing: Sequence[Segment]) -> tuple[Tensor, Tensor]:
+    """Return the blocks of each row [rows, width] and how many tokens it sees [rows]."""
+    tables = [torch.tensor(each.table[: -(-each.end // BLOCK)]) for each in writing]
+    ends = torch.tensor([each.end for each in writing], dtype=torch.int32)
+    return pad_sequence(tables, batch_first=True), ends
+
+
 def _gathered(group: Sequence[Segment], dtype: torch.dtype, device: torch.device) -> Gathered:
     width = max(each.end for each in group)
-    tables = pad_sequence([torch.tensor(each.table) for each in group], batch_first=True)
-    at = torch.arange(width)
-    places = tables[:, : -(-width // BLOCK)].repeat_interleave(BLOCK, dim=1)[:, :width] * BLOCK
-    ends = torch.tensor([each.end for each in group]).unsqueeze(1)
+    tables, ends = tables_of(group)
+    at, ends = torch.arange(width), ends.unsqueeze(1)
+    places = tables.repeat_interleave(BLOCK, dim=1)[:, :width] * BLOCK
     mask = torch.zeros(len(group), width, dtype=dtype).masked_fill_(at >= ends, float("-inf"))
     # What is masked is a row's own first token: another's NaN times 0 would be NaN.
     places = torch.where(at < ends, places + at % BLOCK, places[:, :1])
@@ -225,6 +248,11 @@ def attend(cache: LayerCache, queries: Tensor, out: Tensor, made: Plan) -> None:
         asking, target = queries[part.begin : part.end], out[part.begin : part.end]
         if isinstance(part, Compiled):
             cache.look(part.kernels, asking, target, part.spans)
+            continue
+        if isinstance(part, Paged):
+            numbers, *scales = cache.tensors
+            given = numbers, scales[0] if scales else None, asking, target
+            part.kernel(*given, part.tables, part.ends, BLOCK)
             continue
         scaled = asking.transpose(0, 1) * asking.shape[-1] ** -0.5  # [heads, rows, head]
         if isinstance(part, Alone):

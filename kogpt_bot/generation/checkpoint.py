@@ -170,8 +170,10 @@ def release_pages(tensor: Tensor) -> None:
 
     Those of a file that is mapped would count as this process's memory until something else
     needed it; they are read again where anybody asks. What a tensor of the program's own held is
-    gone.
+    gone. A GPU's memory is none of the system's.
     """
+    if tensor.device.type != "cpu":
+        return
     size = mmap.PAGESIZE
     begin = -(-tensor.data_ptr() // size) * size
     length = (tensor.data_ptr() + tensor.nbytes - begin) // size * size

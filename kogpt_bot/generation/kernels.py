@@ -1,11 +1,14 @@
-"""Compiled loops where torch's operators are slow: an optional part, found and tried at start."""
+"""Compiled loops where torch's operators are slow: an optional part, found and tried at start.
+
+numba compiles them for a CPU (`compiled.py`), Triton for a GPU (`triton_kernels.py`).
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import torch
@@ -14,6 +17,7 @@ from torch import Tensor
 log = structlog.get_logger(__name__)
 
 TOLERANCE = 1e-4
+HALF_TOLERANCE = 2e-2  # a result in bfloat16 has 8 bits
 SHARE = 1 << 16  # numbers: fewer are quantised sooner than another thread is awake
 
 
@@ -127,3 +131,111 @@ def _error(kernels: Kernels, kept: torch.dtype) -> float:
     steps, largest = kernels.quantise(rows)
     off.append(((steps.float() - 128) / 127 * largest - rows).abs() - largest * 0.5001 / 127)
     return float(torch.cat([each.flatten() for each in off]).max())
+
+
+class PagedLook(Protocol):
+    """Attention of rows that write, over blocks wherever they lie; see `triton_kernels.look`."""
+
+    def __call__(
+        self,
+        numbers: Tensor,
+        scales: Tensor | None,
+        queries: Tensor,
+        out: Tensor,
+        tables: Tensor,
+        ends: Tensor,
+        block: int,
+    ) -> None:
+        """Write what rows see to `out`."""
+        ...
+
+
+class Multiply(Protocol):
+    """A product with int8 weights; see `triton_kernels.multiply`."""
+
+    def __call__(self, rows: Tensor, weight: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply."""
+        ...
+
+
+def find_paged(
+    heads: int, head: int, dtype: torch.dtype, device: torch.device, cache: torch.dtype
+) -> PagedLook | None:
+    """Return attention over blocks on a GPU; None where Triton does not serve.
+
+    `dtype` is what is computed with, `cache` what keys and values are kept in.
+    """
+    triton = _triton(device)
+    if triton is None:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randn(2, heads, 5 * 16, head, generator=generator)
+    scales, kept = None, numbers.to(dtype)
+    if cache is torch.int8:
+        scales = numbers.abs().amax(-1) / 127
+        kept = (numbers / scales.unsqueeze(-1)).round().to(torch.int8)
+    numbers = kept * scales.unsqueeze(-1) if scales is not None else kept.float()
+    queries = torch.randn(2, 3, heads, head, generator=generator).to(dtype)[:, 0]
+    tables, ends = torch.tensor([[4, 1, 3], [2, 0, 0]]), torch.tensor([41, 7], dtype=torch.int32)
+
+    def error() -> float:
+        out = torch.empty_like(queries, device=device)
+        given = (None if each is None else each.to(device) for each in (kept, scales, queries))
+        triton.look(*given, out, tables.to(device), ends.to(device), 16)
+        worst = 0.0
+        for row, end in enumerate(ends.tolist()):
+            places = [int(tables[row, at // 16]) * 16 + at % 16 for at in range(end)]
+            keys, values = numbers[:, :, places]
+            shares = (keys @ queries[row].float().unsqueeze(-1) * head**-0.5).softmax(dim=1)
+            off = (shares * values).sum(dim=1) - out[row].cpu().float()
+            worst = max(worst, float(off.abs().max()))
+        return worst
+
+    tolerance = TOLERANCE if dtype is torch.float32 else HALF_TOLERANCE
+    found: PagedLook | None = triton.look if _serves(triton, error, tolerance) else None
+    return found
+
+
+def find_multiply(dtype: torch.dtype, device: torch.device) -> Multiply | None:
+    """Return the product with int8 weights on a GPU; None where Triton does not serve."""
+    triton = _triton(device)
+    if triton is None:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-127, 128, (72, 160), generator=generator).to(torch.int8)
+    scales = torch.rand(72, generator=generator) / 127
+    rows = torch.randn(3, 160, generator=generator).to(dtype)
+
+    def error() -> float:
+        given = (each.to(device) for each in (rows, weight, scales))
+        wanted = rows.float() @ (weight * scales.unsqueeze(-1)).T
+        off = triton.multiply(*given, None).cpu().float() - wanted
+        return float(off.abs().max() / wanted.abs().max())
+
+    tolerance = TOLERANCE if dtype is torch.float32 else HALF_TOLERANCE
+    found: Multiply | None = triton.multiply if _serves(triton, error, tolerance) else None
+    return found
+
+
+def _triton(device: torch.device) -> Any:
+    if device.type != "cuda":
+        return None
+    try:
+        from kogpt_bot.generation import triton_kernels
+    except ImportError as missing:
+        log.info("kernels_absent", why=str(missing))
+        return None
+    return triton_kernels
+
+
+def _serves(triton: Any, error: Callable[[], float], tolerance: float) -> bool:
+    """Whether kernels compile for this GPU, and give what torch gives."""
+    try:
+        found = error()
+    except triton.FAILURES as failure:
+        log.warning("kernels_unavailable", why=str(failure).splitlines()[0])
+        return False
+    if not found < tolerance:
+        log.warning("kernels_wrong", error=found)
+        return False
+    return True

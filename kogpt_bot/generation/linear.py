@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kogpt_bot.generation.checkpoint import release_pages
-from kogpt_bot.generation.kernels import Kernels
+from kogpt_bot.generation.kernels import Kernels, Multiply, find_multiply
 
 log = structlog.get_logger(__name__)
 
@@ -27,18 +27,23 @@ PROBE_TOLERANCE = {  # of the largest result; a wrong layout is off by the whole
     "packed": 0.02,  # bfloat16 has 8 bits
     "half": 0.002,
     "int8": 0.05,
+    "weight_only": 0.05,
 }
 PART_BYTES = 32 << 20  # of a weight that is laid out in parts
 ACTIVATION_STEPS = 127  # of an int8 activation on each side of zero
 ACTIVATION_ZERO = 128
+WEIGHT_STEPS = 127
+FEWER_STEPS = 63
 QUIET = 1e-30  # a row of zeros is divided by this
+FEW_ROWS = 64  # for which reading the weights takes longer than multiplying
 
 
 class Quantization(enum.StrEnum):
     """How weights are held for multiplying."""
 
     NONE = "none"  # as loaded
-    INT8 = "int8"  # 8 bits a weight, one scale an output; activations 8 bits, one scale a row
+    # 8 bits a weight, one scale an output; on a CPU also 8 bits an activation, one scale a row
+    INT8 = "int8"
 
 
 class Linear(Protocol):
@@ -50,11 +55,13 @@ class Linear(Protocol):
 
 
 class PlainLinear:
-    """`F.linear`: works everywhere."""
+    """`F.linear`: works everywhere. `dtype` is the rows', where it is not the weight's."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight = weight
-        self._bias = bias
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype | None = None
+    ) -> None:
+        self._weight = weight.to(dtype or weight.dtype)
+        self._bias = None if bias is None else bias.to(dtype or bias.dtype)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
@@ -101,8 +108,23 @@ def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
     return steps.add_(ACTIVATION_ZERO + 0.5).to(torch.uint8), largest
 
 
+@functools.cache
+def weight_steps() -> int:
+    """Return how many steps a weight of Int8Linear may have on each side of zero here.
+
+    Without VNNI a processor (AVX2, AVX-512 before 2019) adds products in pairs, in 16 bits that
+    stay at their largest: 2 x 255 x 63 fits, 2 x 255 x 127 does not. So it gets 7 bits a weight.
+    """
+    most = torch.full((1, 64), float(WEIGHT_STEPS))
+    try:
+        whole = Int8Linear(most, steps=WEIGHT_STEPS)(torch.ones(1, 64))
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return WEIGHT_STEPS  # there is no such product at all
+    return WEIGHT_STEPS if abs(float(whole) / (64 * WEIGHT_STEPS) - 1) < 0.01 else FEWER_STEPS
+
+
 class Int8Linear:
-    """oneDNN in whole numbers (VNNI): 8-bit weights, and rows that are 8-bit on the way in.
+    """oneDNN in whole numbers: 8-bit weights, and rows that are 8-bit on the way in.
 
     Each row has its own scale, so that it does not change with what shares its batch.
     """
@@ -113,16 +135,12 @@ class Int8Linear:
         bias: Tensor | None = None,
         *,
         quantise: Quantise = quantise,
+        steps: int | None = None,
         give_back: bool = False,
     ) -> None:
-        rounded = torch.empty_like(weight, dtype=torch.int8)
-        self._scales, self._zeros = torch.empty(len(weight)), torch.zeros(len(weight)).long()
-        for begin, part in _parts(weight):
-            scales = part.float().abs().amax(dim=1).clamp_(min=QUIET) / ACTIVATION_STEPS
-            rounded[begin : begin + len(part)] = (part.float() / scales.unsqueeze(1)).round_()
-            self._scales[begin : begin + len(part)] = scales
-            if give_back:
-                release_pages(part)
+        steps = steps or weight_steps()
+        rounded, self._scales = rounded_weight(weight, steps, give_back=give_back)
+        self._zeros = torch.zeros(len(weight)).long()
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._bias = None if bias is None else bias.float()
         self._quantise = quantise
@@ -142,6 +160,49 @@ class Int8Linear:
         return torch.addcmul(self._bias, product, largest, out=product)
 
 
+class WeightOnlyLinear:
+    """8-bit weights and whole rows, for a GPU, where few rows wait for the weights to be read.
+
+    `multiply` widens them as it reads them; without it, and for the many rows of a prompt, all are
+    widened before the product.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *,
+        multiply: Multiply | None = None,
+        give_back: bool = False,
+    ) -> None:
+        self._steps, self._scales = rounded_weight(weight, WEIGHT_STEPS, give_back=give_back)
+        self._bias = bias
+        self._multiply = multiply
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply."""
+        if self._multiply is not None and len(rows) <= FEW_ROWS:
+            return self._multiply(rows, self._steps, self._scales, self._bias)
+        weight = self._steps.to(rows.dtype).mul_(self._scales.to(rows.dtype).unsqueeze(1))
+        return F.linear(rows, weight, self._bias)
+
+
+def rounded_weight(weight: Tensor, steps: int, *, give_back: bool) -> tuple[Tensor, Tensor]:
+    """Return a weight [out, in] in int8, and the scale of each output [out] in float32.
+
+    With `give_back` the memory of `weight` is the system's again, part by part.
+    """
+    rounded = torch.empty_like(weight, dtype=torch.int8)
+    scales = torch.empty(len(weight), device=weight.device)
+    for begin, part in _parts(weight):
+        each = part.float().abs().amax(dim=1).clamp_(min=QUIET) / steps
+        rounded[begin : begin + len(part)] = (part.float() / each.unsqueeze(1)).round_()
+        scales[begin : begin + len(part)] = each
+        if give_back:
+            release_pages(part)
+    return rounded, scales
+
+
 class PartedLinear:
     """A product in parts: a large weight is laid out one by one, so that little is held twice."""
 
@@ -159,21 +220,26 @@ KINDS: dict[str, Kind] = {
     "packed": PackedLinear,
     "half": HalfLinear,
     "int8": Int8Linear,
+    "weight_only": WeightOnlyLinear,
 }
 
 
 def choose(dtype: torch.dtype, device: torch.device, quantization: Quantization) -> str:
     """Return the kind of product that serves best for weights of `dtype` on `device`."""
     if device.type != "cpu":
-        return "plain"
+        return "weight_only" if quantization is Quantization.INT8 else "plain"
     if quantization is Quantization.INT8:
         return "int8"
     return "half" if dtype is torch.float16 else "packed"
 
 
-def prepare(name: str, dtype: torch.dtype, kernels: Kernels | None = None) -> Kind:
+def prepare(
+    name: str, dtype: torch.dtype, device: torch.device, kernels: Kernels | None = None
+) -> Kind:
     """Return the kind of product, or `F.linear` where this processor or this torch lacks it."""
     kind = KINDS[name]
+    if kind is WeightOnlyLinear:  # made of torch's own operators, but for what is tried there
+        return functools.partial(WeightOnlyLinear, multiply=find_multiply(dtype, device))
     if kind is Int8Linear and kernels is not None:
         kind = functools.partial(Int8Linear, quantise=kernels.quantise)
     if name == "plain":
@@ -181,16 +247,17 @@ def prepare(name: str, dtype: torch.dtype, kernels: Kernels | None = None) -> Ki
     generator = torch.Generator().manual_seed(0)
     weight, rows = torch.randn(64, 96, generator=generator), torch.randn(3, 96, generator=generator)
     wanted = weight.to(dtype).float() @ rows.T
+    inner = dtype if name == "packed" else torch.float32
+    plain: Kind = PlainLinear if inner is dtype else functools.partial(PlainLinear, dtype=inner)
     try:
-        inner = dtype if name == "packed" else torch.float32
         found = kind(weight.to(dtype), None)(rows.to(inner)).float().T
         error = float((found - wanted).abs().max() / wanted.abs().max())
     except (RuntimeError, AttributeError, NotImplementedError) as failure:
         log.warning("linear_unavailable", kind=name, why=str(failure).splitlines()[0])
-        return PlainLinear
+        return plain
     if not error < PROBE_TOLERANCE[name]:
         log.warning("linear_wrong", kind=name, error=error)
-        return PlainLinear
+        return plain
     return kind
 
 
@@ -202,7 +269,7 @@ def in_parts(kind: Kind, weight: Tensor, bias: Tensor | None, *, give_back: bool
     """
     if kind is PlainLinear or weight.nbytes <= PART_BYTES:
         return kind(weight, bias)
-    if getattr(kind, "func", kind) is Int8Linear:  # in parts by itself
+    if getattr(kind, "func", kind) in (Int8Linear, WeightOnlyLinear):  # in parts by themselves
         return kind(weight, bias, give_back=give_back)
     parts: list[Linear] = []
     for begin, part in _parts(weight):

@@ -29,6 +29,7 @@ from kogpt_bot.generation.placement import (
     choose_dtype,
     choose_quantization,
     place,
+    read_to,
 )
 
 log = structlog.get_logger(__name__)
@@ -102,10 +103,10 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
     tokenizer = read_tokenizer(folder, options.model, shape)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, shape, device)
-    quantization = choose_quantization(options.quantization, device)
+    quantization = choose_quantization(options.quantization)
     kept = choose_cache_dtype(options.kv_cache_dtype)
-    placement = place(shape, dtype, device, options.model)
-    weights = read_weights(files, shape, dtype, placement, report)
+    placement = place(shape, dtype, device, options.model, quantization)
+    weights = read_weights(files, shape, dtype, read_to(shape, dtype, placement), report)
     info = ModelInfo(
         name=options.model,
         revision=revision,
@@ -119,7 +120,8 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
         kv_cache_dtype=kept,
     )
     report("layout", 0.0)
-    return Loaded(GPTJ(shape, weights, quantization, kept), tokenizer, tokenizer.to_str(), info)
+    model = GPTJ(shape, weights, quantization, kept, placement)
+    return Loaded(model, tokenizer, tokenizer.to_str(), info)
 
 
 def read_config(folder: Path) -> dict[str, object]:

@@ -7,6 +7,7 @@ one over the concatenation of what attention and MLP give.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from kogpt_bot.generation import attention, kernels
 from kogpt_bot.generation.attention import Segment
+from kogpt_bot.generation.cuda_graphs import DecodeGraphs, Flat
 from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, bytes_per_token
 from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
 
@@ -95,9 +97,13 @@ class GPTJ:
         weights: Weights,
         quantization: Quantization = Quantization.NONE,
         kept: CacheDtype = CacheDtype.AUTO,
+        devices: Sequence[torch.device] | None = None,
     ) -> None:
+        """`devices` are those of the layers, if the weights are elsewhere (in quantising, they may
+        be too large for a GPU as they are)."""
         self.shape = shape
-        self.devices = [layer.w_in.device for layer in weights.layers]
+        self.devices = list(devices or (layer.w_in.device for layer in weights.layers))
+        self.quantization = quantization
         stored = weights.embedding.dtype
         self.kind = choose(stored, self.devices[-1], quantization)
         # These multiply with float32 rows, whatever the weights are held in.
@@ -105,31 +111,50 @@ class GPTJ:
         self._kept = kept
         in_cache = torch.int8 if kept is CacheDtype.INT8 else self.dtype
         self._kernels = kernels.find(self.dtype, self.devices[-1], in_cache)
-        linear = prepare(self.kind, stored, self._kernels)
-        self._embedding = weights.embedding
+        self._paged = kernels.find_paged(
+            shape.heads, shape.head, self.dtype, self.devices[-1], in_cache
+        )
+        self._recorded: tuple[KVStore, DecodeGraphs] | None = None
+        linear = prepare(self.kind, stored, self.devices[-1], self._kernels)
+        self._embedding = weights.embedding.to(self.devices[0])
         self._blocks: list[Block] = []
-        for index, layer in enumerate(weights.layers):
-            into = linear(layer.w_in, layer.b_in)
+        for device, layer in zip(self.devices, weights.layers, strict=True):
+            into = linear(layer.w_in.to(device), layer.b_in.to(device))
             layer.w_in = layer.b_in  # laid out anew: the original goes, before the next one
-            out = linear(layer.w_out, layer.b_out)
+            out = linear(layer.w_out.to(device), layer.b_out.to(device))
             layer.w_out = layer.b_in
-            norm = layer.norm_weight.to(self.dtype), layer.norm_bias.to(self.dtype)
-            self._blocks.append(Block(*norm, into, out, self.devices[index]))
-        self._norm = (weights.norm_weight.to(self.dtype), weights.norm_bias.to(self.dtype))
+            norm = layer.norm_weight.to(device, self.dtype), layer.norm_bias.to(device, self.dtype)
+            self._blocks.append(Block(*norm, into, out, device))
+        last = self.devices[-1]
+        self._norm = (
+            weights.norm_weight.to(last, self.dtype),
+            weights.norm_bias.to(last, self.dtype),
+        )
         own = weights.head is not weights.embedding  # a tied one is still looked up in
-        self._head = in_parts(linear, weights.head, weights.head_bias, give_back=own)
+        head = weights.head.to(last) if own else self._embedding
+        self._head = in_parts(linear, head, weights.head_bias.to(last), give_back=own)
         frequencies = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
         angles = torch.outer(torch.arange(shape.context).float(), frequencies)
         turns = torch.polar(torch.ones_like(angles), angles)  # [context, rotary / 2], complex
         self._turns = {device: turns.to(device) for device in set(self.devices)}
 
     def new_store(self, blocks: int, host_blocks: int = 0) -> KVStore:
-        """Return room for the keys and values of so many blocks."""
-        shape = self.shape
-        return KVStore(
-            shape.heads, shape.head, blocks, self.dtype, self.devices, host_blocks, self._kept,
-            self._kernels,
+        """Return room for the keys and values of so many blocks; graphs serve the last one."""
+        shape, spare, device = self.shape, 0, self.devices[0]
+        if self._paged is not None and set(self.devices) == {device}:
+            spare = 1  # block for the rows that fill a graph up
+        store = KVStore(
+            shape.heads, shape.head, blocks + spare, self.dtype, self.devices, host_blocks,
+            self._kept, self._kernels,
         )  # fmt: skip
+        if self._paged is not None and spare:
+            decode, sizes = (
+                functools.partial(self._decode, store),
+                (shape.context, shape.vocabulary),
+            )
+            graphs = DecodeGraphs(decode, self._paged, device, *sizes, spare=blocks)
+            self._recorded = store, graphs
+        return store
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -142,7 +167,9 @@ class GPTJ:
         """How many bytes of weights one token reads; of the embedding it reads a row."""
         shape = self.shape
         read = shape.parameters - shape.vocabulary * shape.width * (not shape.tied)
-        return read * (1 if self.kind == "int8" else self._embedding.dtype.itemsize)
+        return read * (
+            1 if self.quantization is Quantization.INT8 else self._embedding.dtype.itemsize
+        )
 
     @torch.inference_mode()
     def forward(
@@ -158,6 +185,10 @@ class GPTJ:
         `tokens`, `positions` and `slots` (where in the store the keys and values of each are
         written) are flat [n], on the CPU. Segments are in the order of their rows.
         """
+        if self._recorded is not None and store is self._recorded[0]:
+            logits = self._recorded[1].run((tokens, positions, slots), segments)
+            if logits is not None:
+                return logits
         hidden = F.embedding(tokens.to(self._embedding.device), self._embedding).to(self.dtype)
         device, made, turns = None, attention.Plan(), hidden
         for block, cache in zip(self._blocks, store.layers, strict=True):
@@ -165,14 +196,25 @@ class GPTJ:
                 device = block.device
                 hidden, slots = hidden.to(device), slots.to(device)
                 turns = self._turns[device][positions.to(device)][:, None, None]
-                made = attention.plan(segments, self.dtype, device, self._kernels)
+                made = attention.plan(segments, self.dtype, device, self._kernels, self._paged)
             hidden = self._layer(block, cache, hidden, turns, slots, made)
         rows = torch.cat(
             [torch.arange(s.row + s.length - s.want, s.row + s.length) for s in segments]
         )
-        wanted = hidden[rows.to(hidden.device)]
-        wanted = F.layer_norm(wanted, (self.shape.width,), *self._norm, self.shape.epsilon)
-        return self._head(wanted).float()
+        return self._logits(hidden[rows.to(hidden.device)])
+
+    def _decode(self, store: KVStore, flat: Flat, made: attention.Plan) -> Tensor:
+        """Run a step whose parts are all on the one device: what a CUDA graph records."""
+        tokens, positions, slots = flat
+        hidden = F.embedding(tokens, self._embedding).to(self.dtype)
+        turns = self._turns[hidden.device][positions][:, None, None]
+        for block, cache in zip(self._blocks, store.layers, strict=True):
+            hidden = self._layer(block, cache, hidden, turns, slots, made)
+        return self._logits(hidden)
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        normed = F.layer_norm(rows, (self.shape.width,), *self._norm, self.shape.epsilon)
+        return self._head(normed).float()
 
     def _layer(
         self,

@@ -40,16 +40,13 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda", int(number or 0))
 
 
-def choose_quantization(wanted: str, device: torch.device) -> Quantization:
+def choose_quantization(wanted: str) -> Quantization:
     """Return how weights are held; ModelError for what there is not."""
     try:
-        chosen = Quantization(wanted)
+        return Quantization(wanted)
     except ValueError as error:
         allowed = ", ".join(Quantization)
         raise ModelError(f"quantization {wanted!r}: allowed: {allowed}") from error
-    if chosen is Quantization.INT8 and device.type != "cpu":
-        raise ModelError(f"quantization int8 on {device}: only on a CPU yet; allowed there: none")
-    return chosen
 
 
 def choose_cache_dtype(wanted: str) -> CacheDtype:
@@ -83,28 +80,46 @@ def _native_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def place(shape: Shape, dtype: torch.dtype, device: torch.device, model: str) -> list[torch.device]:
+def place(
+    shape: Shape,
+    dtype: torch.dtype,
+    device: torch.device,
+    model: str,
+    quantization: Quantization = Quantization.NONE,
+) -> list[torch.device]:
     """Return the device of each layer; the last one's holds the head. ModelError if none fits."""
-    needed = int(shape.parameters * dtype.itemsize * (1 + CACHE_RESERVE))
     if device.type == "cpu":
-        free = psutil.virtual_memory().available
+        free, held = psutil.virtual_memory().available, dtype  # as they are, until laid out
     else:
         free = torch.cuda.mem_get_info(device)[0]
-        if needed > free and torch.cuda.device_count() > 1:
-            return _spread(shape, dtype)
+        held = torch.int8 if quantization is Quantization.INT8 else dtype
+    looked_up = shape.vocabulary * shape.width * (dtype.itemsize - held.itemsize)  # as it is
+    needed = int((shape.parameters * held.itemsize + looked_up) * (1 + CACHE_RESERVE))
+    if device.type == "cuda" and needed > free and torch.cuda.device_count() > 1:
+        return _spread(shape, held)
     if needed > free:
         half = shape.parameters * 2 * (1 + CACHE_RESERVE)
         fits = (
             "float16 or bfloat16 would fit"
-            if half <= free and dtype.itemsize == 4
+            if half <= free and held.itemsize == 4
             else ("a smaller model, or a machine with more memory, would fit")
         )
         extra = f" ({KOGPT_MEMORY})" if model == KOGPT else ""
         raise ModelError(
-            f"model {model!r} needs {needed / GIB:.1f} GiB in {str(dtype).removeprefix('torch.')} "
+            f"model {model!r} needs {needed / GIB:.1f} GiB in {str(held).removeprefix('torch.')} "
             f"on {device}, {free / GIB:.1f} GiB are free; {fits}{extra}"
         )
     return [device] * shape.layers
+
+
+def read_to(shape: Shape, dtype: torch.dtype, placement: list[torch.device]) -> list[torch.device]:
+    """Return where the weights of each layer are read to: its device, or the main memory for a GPU
+    that would not hold them all as they are, before they are quantised."""
+    device = placement[0]
+    if device.type == "cpu" or len(set(placement)) > 1:
+        return placement
+    fits = shape.parameters * dtype.itemsize <= torch.cuda.mem_get_info(device)[0]
+    return placement if fits else [torch.device("cpu")] * shape.layers
 
 
 def _spread(shape: Shape, dtype: torch.dtype) -> list[torch.device]:

@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
 def test_the_kind_follows_the_precision(dtype, quantization, kind):
     assert choose(dtype, CPU, quantization) == kind
     assert choose(dtype, torch.device("cuda"), Quantization.NONE) == "plain"
+    assert choose(dtype, torch.device("cuda"), Quantization.INT8) == "weight_only"
 
 
 @pytest.mark.parametrize("rows", [1, 5, 40])
@@ -48,6 +49,12 @@ def test_a_large_weight_is_laid_out_in_parts(monkeypatch, name, give_back):
     assert torch.equal(weight, kept) is (name == "plain" or not give_back)
 
 
+@pytest.mark.parametrize("steps", [linear.WEIGHT_STEPS, linear.FEWER_STEPS])
+def test_in_int8_the_largest_numbers_add_up_if_the_steps_are_few_enough(steps):
+    product = linear.Int8Linear(torch.ones(2, 96), steps=min(steps, linear.weight_steps()))
+    torch.testing.assert_close(product(torch.ones(3, 96)), torch.full((3, 2), 96.0))
+
+
 def test_in_int8_a_loud_row_does_not_drown_a_quiet_one():
     torch.manual_seed(0)
     weight, given = torch.randn(48, 80), torch.randn(6, 80) * torch.logspace(-3, 3, 6)[:, None]
@@ -72,11 +79,16 @@ class _Wrong(PlainLinear):
 
 
 @pytest.mark.parametrize("broken", [_Absent, _Wrong])
-def test_what_does_not_work_here_is_replaced(monkeypatch, broken):
-    monkeypatch.setitem(linear.KINDS, "packed", broken)
-    assert prepare("packed", torch.float32) is PlainLinear
+@pytest.mark.parametrize(("name", "dtype"), [("packed", torch.float32), ("half", torch.float16)])
+def test_what_does_not_work_here_is_replaced(monkeypatch, broken, name, dtype):
+    monkeypatch.setitem(linear.KINDS, name, broken)
+    kind = prepare(name, dtype, CPU)
+    assert getattr(kind, "func", kind) is PlainLinear
+    weight, rows = torch.randn(8, 16).to(dtype), torch.randn(3, 16)  # a CPU computes half in full
+    torch.testing.assert_close(kind(weight, None)(rows), rows @ weight.float().T)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_what_works_is_kept(name):
-    assert prepare(name, torch.float32) is KINDS[name]
+    kind = prepare(name, torch.float32, CPU)
+    assert getattr(kind, "func", kind) is KINDS[name]
