@@ -25,7 +25,12 @@ def main(arguments: list[str]) -> int:
         from benchmarks import evaluation
 
         return evaluation.main(rest)
-    print(f"{name}: allowed: loading, engine, report, arrivals, evaluation", file=sys.stderr)
+    if name == "gpu":
+        from benchmarks import gpu
+
+        return gpu.main(rest)
+    allowed = "loading, engine, report, arrivals, evaluation, gpu"
+    print(f"{name}: allowed: {allowed}", file=sys.stderr)
     return 2
 
 

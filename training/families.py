@@ -59,7 +59,7 @@ class Family:
     def dialogue(self, rng: random.Random) -> Turns:
         """Return one dialogue of it, whole or up to one of the bot's answers."""
         ends = [at + 1 for at, who in enumerate(self.speakers) if who == BOT]
-        count = rng.choice(ends) if rng.random() < 0.3 else len(self.lines)
+        count = rng.choice(ends) if rng.random() < 0.5 else len(self.lines)
         chosen: dict[str, list[str]] = {}
 
         def fill(match: re.Match[str]) -> str:

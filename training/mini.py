@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("kogpt_bot/mini"))
     parser.add_argument("--begin-with", type=Path, help="go on from the weights of this folder")
     for name, stage in STAGES.items():
-        parser.add_argument(f"--{name}-steps", type=int, default=stage.steps)
+        parser.add_argument(f"--{name}-steps", type=int, default=stage.steps, help="0: left out")
     given = parser.parse_args()
     runs, begin = given.runs, given.begin_with
     common = ("--runs", runs, "--corpus", given.corpus)
@@ -34,15 +34,19 @@ def main() -> None:
             "prepare", *common, *away, *(("--tokenizer", begin / "tokenizer.json") if begin else ())
         )
     start = begin
-    for seed, name in enumerate(STAGES, start=1):
+    tokenizer, weights = ("--tokenizer", runs / "tokenizer.json"), runs / "weights.json"
+    stages = [name for name in STAGES if getattr(given, f"{name}_steps")]
+    for seed, name in enumerate(stages, start=1):
+        after: tuple[object, ...] = ("--start", start) if start else ()
+        if name == "polish" and start != begin:
+            if not weights.is_file():
+                run("difficulty", "--state", start, *tokenizer, "--out", weights)
+            after += ("--weights", weights)
         steps = getattr(given, f"{name}_steps")
-        after = ("--start", start) if start else ()
         run("train", name, *common, "--steps", steps, "--seed", seed, *after)
         start = runs / f"{name}.pt"
-    tokenizer = runs / "tokenizer.json"
-    weights = ("--weights", start, "--tokenizer", tokenizer, "--folder", given.folder)
-    run("export", *weights)
-    logs = (runs / f"{name}.jsonl" for name in STAGES)
+    run("export", "--weights", start, *tokenizer, "--folder", given.folder)
+    logs = (runs / f"{name}.jsonl" for name in stages)
     run("plot", *logs, "--out", given.folder / "loss.svg")
     run("evaluate", "--folder", given.folder, "--corpus", given.corpus, "--held-out", runs)
 

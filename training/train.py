@@ -46,12 +46,12 @@ class Stage:
         return first + (last - first) * step / max(1, self.steps - 1)
 
 
-# The language first, at a rate that stays up; then the manner of talking, while it falls; at last
-# our own dialogues more than anything else.
+# The language first, at a rate that stays up; then the manner of talking; at last our own dialogues
+# more than anything else, those that are not learned yet the most, while the rate falls to nothing.
 STAGES = {
     "pretrain": Stage(4000, plain=(0.9, 0.5), families=(0.3, 0.3), rate=(1.0, 1.0)),
-    "tune": Stage(2000, plain=(0.3, 0.05), families=(0.5, 0.7), rate=(1.0, 0.02)),
-    "polish": Stage(600, plain=(0.05, 0.05), families=(0.75, 0.75), rate=(0.4, 0.01)),
+    "tune": Stage(2000, plain=(0.15, 0.05), families=(0.7, 0.85), rate=(0.8, 0.4)),
+    "polish": Stage(1500, plain=(0.05, 0.0), families=(0.85, 0.9), rate=(0.4, 0.01)),
 }
 
 
@@ -65,7 +65,8 @@ class Training:
         self._tokenizer = Tokenizer.from_file(str(given.runs / "tokenizer.json"))
         self._model = Model().to(self._machine.device)
         self._optimiser = Optimiser(self._model)
-        self._chats = ChatSource(given.corpus, given.seed)
+        weights = None if given.weights is None else json.loads(given.weights.read_text())
+        self._chats = ChatSource(given.corpus, given.seed, weights=weights)
         self._texts = PackedText(given.runs / "pretrain.bin", LENGTH, given.seed)
         self._held = self._held_out()
         self._step, self._seconds = self._begin(given.start)
@@ -167,6 +168,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("training/runs"))
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="weights to begin with: a folder or a state")
+    parser.add_argument("--weights", type=Path, help="how often each family is drawn")
     parser.add_argument("--steps", type=int, help="4,096 tokens each; the stage's own if not given")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=1)

@@ -8,7 +8,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, as transformers does
 
-from tests.fakes.checkpoints import KOGPT_LIKE, SMALL, TIED, make_checkpoint  # noqa: E402
+from tests.fakes.checkpoints import KOGPT_LIKE, SMALL, TIED, make_checkpoint
 
 
 @pytest.fixture(scope="session")
