@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import lzma
 import random
@@ -82,25 +81,13 @@ ALL_OWN = Mix(families=0.0, templates=0.0, own=1.0, long=0.0)
 class ChatSource:
     """Gives transcripts without end: own dialogues, templates, and the corpora."""
 
-    def __init__(
-        self,
-        corpus: Path | None,
-        seed: int,
-        *,
-        held_out: bool = False,
-        weights: Sequence[float] | None = None,
-    ) -> None:
-        """`weights` are how often each family is drawn (`difficulty.py`); without, all alike."""
+    def __init__(self, corpus: Path | None, seed: int, *, held_out: bool = False) -> None:
         self._rng = random.Random(seed)
         self._seed = seed
         self.mix = ALL_OWN if held_out else Mix()
         learned, kept = own_split()
         self.own = kept if held_out else learned
         self._families = families()
-        if weights is not None and len(weights) != len(self._families):
-            raise ValueError(f"{len(weights)} weights for {len(self._families)} families")
-        shares = weights or [1.0] * len(self._families)
-        self._cumulated = list(itertools.accumulate(shares))
         self.pairs = list(_pairs(corpus, "ChatbotData")) if corpus else []
         self.pairs += list(_pairs(corpus, "chatterbot-ko")) * 2 if corpus else []
         self.long = list(_long(corpus)) if corpus else []
@@ -146,8 +133,7 @@ class ChatSource:
         }
         kind = rng.choices(list(weights), list(weights.values()))[0]
         if kind == "families":
-            drawn = rng.choices(self._families, cum_weights=self._cumulated)[0]
-            return drawn.dialogue(rng)
+            return rng.choice(self._families).dialogue(rng)
         if kind == "templates":
             return dialogue(rng)
         return rng.choice({"own": self.own, "long": self.long, "pairs": self.pairs}[kind])

@@ -70,7 +70,16 @@ class Family:
             return pair[1 if other else 0]
 
         told = zip(self.speakers[:count], self.lines[:count], strict=True)
-        return [(who, _particles(_SLOT.sub(fill, rng.choice(wordings)))) for who, wordings in told]
+        drawn = [(who, rng.choices(any_of, _shares(who, len(any_of)))[0]) for who, any_of in told]
+        return [(who, _particles(_SLOT.sub(fill, text))) for who, text in drawn]
+
+
+def _shares(who: str, count: int) -> list[float]:
+    """Return how often each wording is told: a person's all alike, of the bot's the first most.
+
+    What is answered often is learned soonest, and a second answer to the same is a luxury.
+    """
+    return [0.25**n if who == BOT else 1.0 for n in range(count)]
 
 
 def _particles(text: str) -> str:

@@ -34,18 +34,14 @@ def main() -> None:
             "prepare", *common, *away, *(("--tokenizer", begin / "tokenizer.json") if begin else ())
         )
     start = begin
-    tokenizer, weights = ("--tokenizer", runs / "tokenizer.json"), runs / "weights.json"
     stages = [name for name in STAGES if getattr(given, f"{name}_steps")]
     for seed, name in enumerate(stages, start=1):
-        after: tuple[object, ...] = ("--start", start) if start else ()
-        if name == "polish" and start != begin:
-            if not weights.is_file():
-                run("difficulty", "--state", start, *tokenizer, "--out", weights)
-            after += ("--weights", weights)
+        after = ("--start", start) if start else ()
         steps = getattr(given, f"{name}_steps")
         run("train", name, *common, "--steps", steps, "--seed", seed, *after)
         start = runs / f"{name}.pt"
-    run("export", "--weights", start, *tokenizer, "--folder", given.folder)
+    weights = ("--weights", start, "--tokenizer", runs / "tokenizer.json")
+    run("export", *weights, "--folder", given.folder)
     logs = (runs / f"{name}.jsonl" for name in stages)
     run("plot", *logs, "--out", given.folder / "loss.svg")
     run("evaluate", "--folder", given.folder, "--corpus", given.corpus, "--held-out", runs)

@@ -47,11 +47,11 @@ class Stage:
 
 
 # The language first, at a rate that stays up; then the manner of talking; at last our own dialogues
-# more than anything else, those that are not learned yet the most, while the rate falls to nothing.
+# more than anything else, while the rate falls to nothing.
 STAGES = {
     "pretrain": Stage(4000, plain=(0.9, 0.5), families=(0.3, 0.3), rate=(1.0, 1.0)),
-    "tune": Stage(2000, plain=(0.15, 0.05), families=(0.7, 0.85), rate=(0.8, 0.4)),
-    "polish": Stage(1500, plain=(0.05, 0.0), families=(0.85, 0.9), rate=(0.4, 0.01)),
+    "tune": Stage(2000, plain=(0.15, 0.05), families=(0.7, 0.85), rate=(0.8, 0.6)),
+    "polish": Stage(1500, plain=(0.05, 0.0), families=(0.85, 0.9), rate=(0.6, 0.01)),
 }
 
 
@@ -65,8 +65,7 @@ class Training:
         self._tokenizer = Tokenizer.from_file(str(given.runs / "tokenizer.json"))
         self._model = Model().to(self._machine.device)
         self._optimiser = Optimiser(self._model)
-        weights = None if given.weights is None else json.loads(given.weights.read_text())
-        self._chats = ChatSource(given.corpus, given.seed, weights=weights)
+        self._chats = ChatSource(given.corpus, given.seed)
         self._texts = PackedText(given.runs / "pretrain.bin", LENGTH, given.seed)
         self._held = self._held_out()
         self._step, self._seconds = self._begin(given.start)
@@ -168,7 +167,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("training/runs"))
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="weights to begin with: a folder or a state")
-    parser.add_argument("--weights", type=Path, help="how often each family is drawn")
     parser.add_argument("--steps", type=int, help="4,096 tokens each; the stage's own if not given")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=1)
