@@ -24,6 +24,7 @@ from training.templates import TOPICS
 
 EVAL = Path(__file__).parent / "eval"
 PROMPTS = EVAL / "prompts.jsonl"  # 200 first turns
+UNSEEN = EVAL / "unseen.jsonl"  # 200 more, whose writer had not seen the training dialogues
 MEMORY = EVAL / "memory.jsonl"  # what was told in an earlier turn is asked for
 CHATS = EVAL / "chats.jsonl"  # three turns each: does the third answer keep to the topic?
 SAMPLES = 2000  # answers that are looked at for profanity and for lines learned by heart
@@ -229,7 +230,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("kogpt_bot/mini"))
-    parser.add_argument("--questions", type=Path, default=PROMPTS)
+    parser.add_argument("--questions", type=Path, nargs="+", default=[PROMPTS, UNSEEN])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quiet", action="store_true", help="print the shares only")
@@ -238,9 +239,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     chatter = Chatter(arguments.folder)
-    show, asked = not arguments.quiet, questions(arguments.questions)
-    evaluate(chatter, asked, arguments.seeds, show=show)
-    evaluate(chatter, questions(MEMORY), arguments.seeds, show=show)
+    show, asked = not arguments.quiet, questions(arguments.questions[0])
+    for path in (*arguments.questions, MEMORY):
+        print(path.name)
+        evaluate(chatter, questions(path), arguments.seeds, show=show)
     chat(chatter, chats(), show=show)
     look_through(chatter, asked, arguments.corpus)
     if arguments.held_out is not None:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from kogpt_bot.generation.attention import Paged, Plan, Segment, tables_of
-from kogpt_bot.generation.kernels import PagedLook
+from kogpt_bot.generation.kernels import PagedLook, reason
 from kogpt_bot.generation.kv_blocks import BLOCK
 
 log = structlog.get_logger(__name__)
 
 SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)  # rows of a graph
 WARM_UP = 2  # runs before a capture: libraries choose their kernels in them
-TOLERANCE = 0.02  # of the largest logit: the same kernels, but products of another size
+TOLERANCE = 0.01  # of the largest logit: products may be carried out by another kernel
 
 Flat = tuple[Tensor, Tensor, Tensor]  # tokens, positions, slots [rows] each
 Decode = Callable[[Flat, Plan], Tensor]  # to logits [rows, vocabulary]; all on one device
@@ -31,25 +31,34 @@ Capture = Callable[[Callable[[], None]], Replay]
 
 
 class Capturer:
-    """Records what a function does on a GPU; all graphs share the memory in between."""
+    """Records what a function does on a GPU; all graphs share a stream, and memory in between."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._stream: Any = None
         self._pool: Any = None
 
     def __call__(self, work: Callable[[], None]) -> Replay:
         """Record `work`, and return what does it again."""
         with torch.cuda.device(self._device):
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
+            if self._stream is None:
+                self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream())
+            graph = torch.cuda.CUDAGraph()
+            # The outer context puts the stream back also where ending a capture fails.
+            with torch.cuda.stream(self._stream):
                 for _ in range(WARM_UP):
                     work()
-            torch.cuda.current_stream().wait_stream(stream)
-            self._pool = self._pool or torch.cuda.graph_pool_handle()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                work()
+                recording = torch.cuda.graph(
+                    graph,
+                    pool=self._pool,
+                    stream=self._stream,
+                    capture_error_mode="thread_local",
+                )
+                with recording:
+                    work()
+            torch.cuda.current_stream().wait_stream(self._stream)
+        self._pool = self._pool or graph.pool()
         return graph.replay
 
 
@@ -69,13 +78,16 @@ class DecodeGraphs:
         vocabulary: int,
         *,
         spare: int,
+        erase: Callable[[Tensor], None],
         capture: Capture | None = None,
     ) -> None:
-        """`context` is the most tokens of a row, `spare` a block that no sequence has."""
+        """`context` is the most tokens of a row, `spare` a block that no sequence has; `erase`
+        forgets the keys and values in some places."""
         self._decode = decode
         self._look = look
         self._capture = capture or Capturer(device)
         self._spare = spare
+        self._erase = erase
         most = SIZES[-1]
         self._flat = tuple(torch.zeros(most, dtype=torch.long, device=device) for _ in range(3))
         width = -(-context // BLOCK)
@@ -94,9 +106,10 @@ class DecodeGraphs:
             return None
         size = next(size for size in SIZES if size >= rows)
         self._fill(flat, segments, size)
-        if size not in self._graphs and not self._record(size, rows):
-            return None
-        self._graphs[size]()
+        replay = self._graphs.get(size)
+        if replay is None:
+            return self._record(size, rows)
+        replay()
         return self._logits[:rows]
 
     def _fill(self, flat: Flat, segments: Sequence[Segment], size: int) -> None:
@@ -110,30 +123,36 @@ class DecodeGraphs:
         self._ends[:rows].copy_(ends, non_blocking=True)
         self._ends[rows:size].fill_(1)
 
-    def _record(self, size: int, rows: int) -> bool:
+    def _record(self, size: int, rows: int) -> Tensor | None:
+        """Carry out a step, record it, and compare; return its logits."""
         tokens, positions, slots = (each[:size] for each in self._flat)
         plan: Plan = [Paged(0, size, self._tables[:size], self._ends[:size], self._look)]
 
         def work() -> None:
             self._logits[:size].copy_(self._decode((tokens, positions, slots), plan))
 
+        work()
+        wanted = self._logits[:rows].clone()
+        # A row that is not finite is that request's own fault, and shows nothing of the graph.
+        whole = wanted.isfinite().all(dim=1)
+        if not bool(whole.any()):
+            return wanted
         try:
-            work()
-            wanted = self._logits[:rows].clone()
             replay = self._capture(work)
+            self._erase(slots)
             self._logits[:size].zero_()
             replay()
+            off = (self._logits[:rows] - wanted)[whole].abs().max()
+            error = float(off / wanted[whole].abs().max())
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as failure:
-            log.warning("cuda_graphs_unavailable", why=str(failure).splitlines()[0])
+            log.warning("cuda_graphs_unavailable", why=reason(failure))
             self._usable = False
-            return False
-        error = float((self._logits[:rows] - wanted).abs().max() / wanted.abs().max())
-        # Not finite: the row's own fault, which the step after this finds; the graph is as good.
-        if error > TOLERANCE:
+            return None
+        if not error <= TOLERANCE:
             log.warning("cuda_graphs_wrong", rows=size, error=error)
             self._usable = False
-            return False
+            return None
         self._graphs[size] = replay
-        return True
+        return self._logits[:rows]

@@ -92,6 +92,7 @@ class Engine:
     def _cache_capacity(self, max_sequences: int) -> int:
         device = self._model.devices[-1]
         if device.type == "cuda":
+            torch.cuda.empty_cache()  # what quantising took is free, but torch keeps it
             free = torch.cuda.mem_get_info(device)[0]
         else:
             free = psutil.virtual_memory().available

@@ -13,7 +13,7 @@ NAMES = frozenset(
         # the process itself
         "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR",
         "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV",
-        "KOGPT_BOT_LOG_LEVEL",
+        "KOGPT_BOT_LOG_LEVEL", "KOGPT_BOT_GPU_KERNELS",
         # downloads: proxies, certificates, and the account that accepted a model's licence
         "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
         "http_proxy", "https_proxy", "all_proxy", "no_proxy",

@@ -6,6 +6,7 @@ numba compiles them for a CPU (`compiled.py`), Triton for a GPU (`triton_kernels
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from torch import Tensor
 log = structlog.get_logger(__name__)
 
 TOLERANCE = 1e-4
+SWITCH = "KOGPT_BOT_GPU_KERNELS"  # off: torch's own operators on a GPU
+OLDEST = (8, 0)  # compute capability
 HALF_TOLERANCE = 2e-2  # a result in bfloat16 has 8 bits
 SHARE = 1 << 16  # numbers: fewer are quantised sooner than another thread is awake
 
@@ -192,7 +195,7 @@ def find_paged(
         return worst
 
     tolerance = TOLERANCE if dtype is torch.float32 else HALF_TOLERANCE
-    found: PagedLook | None = triton.look if _serves(triton, error, tolerance) else None
+    found: PagedLook | None = triton.look if _serves(error, tolerance) else None
     return found
 
 
@@ -202,40 +205,58 @@ def find_multiply(dtype: torch.dtype, device: torch.device) -> Multiply | None:
     if triton is None:
         return None
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randint(-127, 128, (72, 160), generator=generator).to(torch.int8)
-    scales = torch.rand(72, generator=generator) / 127
-    rows = torch.randn(3, 160, generator=generator).to(dtype)
 
-    def error() -> float:
-        given = (each.to(device) for each in (rows, weight, scales))
-        wanted = rows.float() @ (weight * scales.unsqueeze(-1)).T
-        off = triton.multiply(*given, None).cpu().float() - wanted
+    def off_by(rows: int, outs: int) -> float:
+        weight = torch.randint(-127, 128, (outs, 160), generator=generator).to(torch.int8)
+        scales = torch.rand(outs, generator=generator) / 127
+        bias = torch.randn(outs, generator=generator).to(dtype)
+        asked = torch.randn(rows, 160, generator=generator).to(dtype)
+        given = (each.to(device) for each in (asked, weight, scales, bias))
+        wanted = asked.float() @ (weight * scales.unsqueeze(-1)).T + bias.float()
+        off = triton.multiply(*given).cpu().float() - wanted
         return float(off.abs().max() / wanted.abs().max())
 
+    def error() -> float:  # of each form in which it is compiled
+        forms = itertools.product((3, 21, 40), (72, triton.MANY_OUTS + 8))
+        return max(off_by(*form) for form in forms)
+
     tolerance = TOLERANCE if dtype is torch.float32 else HALF_TOLERANCE
-    found: Multiply | None = triton.multiply if _serves(triton, error, tolerance) else None
+    found: Multiply | None = triton.multiply if _serves(error, tolerance) else None
     return found
 
 
 def _triton(device: torch.device) -> Any:
     if device.type != "cuda":
         return None
+    if os.environ.get(SWITCH) == "off":
+        log.info("kernels_absent", why=f"{SWITCH}=off")
+        return None
+    # Older ones Triton compiles for slowly, or ends the process in trying to.
+    if torch.cuda.get_device_capability(device) < OLDEST:
+        log.info("kernels_absent", why="the GPU is older than Ampere")
+        return None
     try:
         from kogpt_bot.generation import triton_kernels
-    except ImportError as missing:
+    except (ImportError, OSError) as missing:
         log.info("kernels_absent", why=str(missing))
         return None
     return triton_kernels
 
 
-def _serves(triton: Any, error: Callable[[], float], tolerance: float) -> bool:
+def _serves(error: Callable[[], float], tolerance: float) -> bool:
     """Whether kernels compile for this GPU, and give what torch gives."""
     try:
         found = error()
-    except triton.FAILURES as failure:
-        log.warning("kernels_unavailable", why=str(failure).splitlines()[0])
+    except Exception as failure:  # noqa: BLE001  # a compiler, a driver, a folder that is not there
+        log.warning("kernels_unavailable", why=reason(failure))
         return False
     if not found < tolerance:
         log.warning("kernels_wrong", error=found)
         return False
     return True
+
+
+def reason(failure: Exception) -> str:
+    """Return a failure in one line: compilers say the essential last."""
+    lines = str(failure).strip().splitlines()
+    return f"{type(failure).__name__}: {lines[-1].strip()}" if lines else type(failure).__name__

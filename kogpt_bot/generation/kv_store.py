@@ -195,6 +195,11 @@ class KVStore:
                         _part(old, source, move.tokens), non_blocking=True
                     )
 
+    def erase(self, slots: Tensor) -> None:
+        """Make nothing of what is kept in some places."""
+        for tensor in (each for layer in self.layers for each in layer.tensors):
+            tensor[:, :, slots] = 0
+
     def release(self, free: Sequence[tuple[int, int]]) -> None:
         """Let the system have the memory behind free runs of blocks; a GPU keeps its own."""
         for tensor in (each for layer in self.layers for each in layer.tensors):

@@ -115,12 +115,14 @@ def weight_steps() -> int:
     Without VNNI a processor (AVX2, AVX-512 before 2019) adds products in pairs, in 16 bits that
     stay at their largest: 2 x 255 x 63 fits, 2 x 255 x 127 does not. So it gets 7 bits a weight.
     """
-    most = torch.full((1, 64), float(WEIGHT_STEPS))
+    size = 256
     try:
-        whole = Int8Linear(most, steps=WEIGHT_STEPS)(torch.ones(1, 64))
+        product = Int8Linear(torch.ones(size, size), steps=WEIGHT_STEPS)
+        sums = [product(torch.ones(rows, size)) for rows in (1, 16)]  # each has a loop of its own
     except (RuntimeError, AttributeError, NotImplementedError):
         return WEIGHT_STEPS  # there is no such product at all
-    return WEIGHT_STEPS if abs(float(whole) / (64 * WEIGHT_STEPS) - 1) < 0.01 else FEWER_STEPS
+    whole = all(bool(torch.all((each / size - 1).abs() < 0.01)) for each in sums)
+    return WEIGHT_STEPS if whole else FEWER_STEPS
 
 
 class Int8Linear:
@@ -183,8 +185,12 @@ class WeightOnlyLinear:
         """Multiply."""
         if self._multiply is not None and len(rows) <= FEW_ROWS:
             return self._multiply(rows, self._steps, self._scales, self._bias)
-        weight = self._steps.to(rows.dtype).mul_(self._scales.to(rows.dtype).unsqueeze(1))
-        return F.linear(rows, weight, self._bias)
+        parts = [
+            F.linear(rows, (part * self._scales[begin : begin + len(part), None]).to(rows.dtype))
+            for begin, part in _parts(self._steps)
+        ]
+        product = torch.cat(parts, dim=-1)
+        return product if self._bias is None else product.add_(self._bias)
 
 
 def rounded_weight(weight: Tensor, steps: int, *, give_back: bool) -> tuple[Tensor, Tensor]:

@@ -131,7 +131,7 @@ class GPTJ:
             weights.norm_bias.to(last, self.dtype),
         )
         own = weights.head is not weights.embedding  # a tied one is still looked up in
-        head = weights.head.to(last) if own else self._embedding
+        head = (weights.head if own else self._embedding).to(last)
         self._head = in_parts(linear, head, weights.head_bias.to(last), give_back=own)
         frequencies = 10_000.0 ** (-torch.arange(0, shape.rotary, 2) / shape.rotary)
         angles = torch.outer(torch.arange(shape.context).float(), frequencies)
@@ -152,7 +152,9 @@ class GPTJ:
                 functools.partial(self._decode, store),
                 (shape.context, shape.vocabulary),
             )
-            graphs = DecodeGraphs(decode, self._paged, device, *sizes, spare=blocks)
+            graphs = DecodeGraphs(
+                decode, self._paged, device, *sizes, spare=blocks, erase=store.erase
+            )
             self._recorded = store, graphs
         return store
 
@@ -207,7 +209,7 @@ class GPTJ:
         """Run a step whose parts are all on the one device: what a CUDA graph records."""
         tokens, positions, slots = flat
         hidden = F.embedding(tokens, self._embedding).to(self.dtype)
-        turns = self._turns[hidden.device][positions][:, None, None]
+        turns = self._turns[self._blocks[0].device][positions][:, None, None]
         for block, cache in zip(self._blocks, store.layers, strict=True):
             hidden = self._layer(block, cache, hidden, turns, slots, made)
         return self._logits(hidden)

@@ -27,7 +27,7 @@ DTYPES = {
 def choose_device(wanted: str) -> torch.device:
     """Return the device; ModelError for one that is not there."""
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     kind, _, number = wanted.partition(":")
     if kind == "cpu" and not number:
         return torch.device("cpu")
@@ -88,22 +88,25 @@ def place(
     quantization: Quantization = Quantization.NONE,
 ) -> list[torch.device]:
     """Return the device of each layer; the last one's holds the head. ModelError if none fits."""
-    if device.type == "cpu":
-        free, held = psutil.virtual_memory().available, dtype  # as they are, until laid out
-    else:
-        free = torch.cuda.mem_get_info(device)[0]
-        held = torch.int8 if quantization is Quantization.INT8 else dtype
-    looked_up = shape.vocabulary * shape.width * (dtype.itemsize - held.itemsize)  # as it is
-    needed = int((shape.parameters * held.itemsize + looked_up) * (1 + CACHE_RESERVE))
-    if device.type == "cuda" and needed > free and torch.cuda.device_count() > 1:
+    on_gpu = device.type == "cuda"
+    rounded = on_gpu and quantization is Quantization.INT8
+    main = psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else main
+    held = torch.int8 if rounded else dtype  # a CPU has them as they are, until they are laid out
+    needed = _bytes_of(shape, dtype, rounded=rounded)
+    if rounded and (whole := shape.parameters * dtype.itemsize) > main:
+        raise ModelError(
+            f"model {model!r} is rounded to int8 in the main memory: that needs "
+            f"{whole / GIB:.1f} GiB, {main / GIB:.1f} GiB are free; quantization none needs less"
+        )
+    if needed > free and on_gpu and torch.cuda.device_count() > 1:
         return _spread(shape, held)
     if needed > free:
-        half = shape.parameters * 2 * (1 + CACHE_RESERVE)
-        fits = (
-            "float16 or bfloat16 would fit"
-            if half <= free and held.itemsize == 4
-            else ("a smaller model, or a machine with more memory, would fit")
-        )
+        fits = "a smaller model, or a machine with more memory, would fit"
+        if held.itemsize == 4 and _bytes_of(shape, torch.float16) <= free:
+            fits = "float16 or bfloat16 would fit"
+        elif on_gpu and not rounded and _bytes_of(shape, dtype, rounded=True) <= free:
+            fits = "quantization int8 would fit"
         extra = f" ({KOGPT_MEMORY})" if model == KOGPT else ""
         raise ModelError(
             f"model {model!r} needs {needed / GIB:.1f} GiB in {str(held).removeprefix('torch.')} "
@@ -112,14 +115,23 @@ def place(
     return [device] * shape.layers
 
 
-def read_to(shape: Shape, dtype: torch.dtype, placement: list[torch.device]) -> list[torch.device]:
-    """Return where the weights of each layer are read to: its device, or the main memory for a GPU
-    that would not hold them all as they are, before they are quantised."""
-    device = placement[0]
-    if device.type == "cpu" or len(set(placement)) > 1:
+def _bytes_of(shape: Shape, dtype: torch.dtype, *, rounded: bool = False) -> int:
+    """Return what the weights take, with a reserve for a first conversation.
+
+    In int8 the embedding stays as it is, and the head is as it was until it is rounded.
+    """
+    if rounded:
+        whole = 2 * shape.vocabulary * shape.width * dtype.itemsize
+        return int(shape.parameters * (1 + CACHE_RESERVE)) + whole
+    return int(shape.parameters * dtype.itemsize * (1 + CACHE_RESERVE))
+
+
+def read_to(placement: list[torch.device], quantization: Quantization) -> list[torch.device]:
+    """Return where the weights of each layer are read to: its device, or the main memory if they
+    are rounded for a GPU, which may not hold them as they are."""
+    if quantization is Quantization.NONE:
         return placement
-    fits = shape.parameters * dtype.itemsize <= torch.cuda.mem_get_info(device)[0]
-    return placement if fits else [torch.device("cpu")] * shape.layers
+    return [torch.device("cpu")] * len(placement)
 
 
 def _spread(shape: Shape, dtype: torch.dtype) -> list[torch.device]:

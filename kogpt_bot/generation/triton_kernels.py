@@ -12,17 +12,16 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.runtime.errors import PTXASError
-
-# What compiling for a GPU, or its first run, may raise.
-FAILURES = (triton.CompilationError, PTXASError, RuntimeError)
 
 TILE = 32  # tokens whose keys, and then values, a program reads at once
 SHARE = 256  # tokens of a program: several share a long row, or one row would leave a GPU idle
-ROWS, PART = 16, 128  # of a product: a tensor core's least, and how much of a row is read at once
+FEWEST_ROWS, MOST_ROWS = 16, 64  # of a product at once: a tensor core's least, and what it holds
+PART = 128  # how much of a row is read at once
+MANY_OUTS = 8192  # outputs: with fewer, smaller programs, or there are too few to fill a GPU
 
 
-@triton.jit
+# Numbers that change from step to step must not be compiled for anew.
+@triton.jit(do_not_specialize=["width"])
 def _look(
     numbers, scales, queries, tables, ends, seen, tops, sums,
     row_step, head_step, tokens, width, factor,
@@ -68,7 +67,7 @@ def _look(
     tl.store(sums + part, total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["shares"])
 def _join(
     seen, tops, sums, ends, out, row_step, head_step, shares,
     HEADS: tl.constexpr, HEAD: tl.constexpr, LANES: tl.constexpr, SHARE: tl.constexpr,
@@ -125,7 +124,7 @@ def look(
         )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _multiply(
     rows, weight, scales, bias, out, count, outs, width, row_step,
     ROWS: tl.constexpr, OUTS: tl.constexpr, PART: tl.constexpr, BIASED: tl.constexpr,
@@ -163,11 +162,12 @@ def multiply(rows: Tensor, weight: Tensor, scales: Tensor, bias: Tensor | None) 
     """Return rows [n, in] times int8 weights [out, in] of one scale an output [out] (float32)."""
     (count, width), outs = rows.shape, len(weight)
     out = rows.new_empty(count, outs)
-    each = 32 if outs >= 8192 else 16  # outputs of a program: enough programs to fill a GPU
+    each = 32 if outs >= MANY_OUTS else 16  # outputs of a program
+    at_once = min(MOST_ROWS, max(FEWEST_ROWS, triton.next_power_of_2(count)))
     with torch.cuda.device_of(rows):  # type: ignore[no-untyped-call]
-        _multiply[(triton.cdiv(outs, each), triton.cdiv(count, ROWS))](
+        _multiply[(triton.cdiv(outs, each), triton.cdiv(count, at_once))](
             rows, weight, scales, scales if bias is None else bias, out,
             count, outs, width, rows.stride(0),
-            ROWS=ROWS, OUTS=each, PART=PART, BIASED=bias is not None,
+            ROWS=at_once, OUTS=each, PART=PART, BIASED=bias is not None,
         )  # fmt: skip
     return out

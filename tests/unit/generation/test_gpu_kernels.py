@@ -1,4 +1,4 @@
-"""What a GPU runs: Triton's kernels (on a CPU by its interpreter), and graphs of decoding steps."""
+"""What a GPU runs: Triton's kernels; without one, its interpreter runs them."""
 
 import pytest
 import torch
@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from kogpt_bot.generation import kernels
-from kogpt_bot.generation.cuda_graphs import SIZES, DecodeGraphs
+from kogpt_bot.generation.cuda_graphs import DecodeGraphs
 from kogpt_bot.generation.kv_blocks import BLOCK
 from kogpt_bot.generation.linear import WeightOnlyLinear
 from kogpt_bot.generation.loading import LoadOptions, load
 from tests.fakes.steps import step
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="comes with torch's CUDA builds, and with .ci/run")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 from kogpt_bot.generation import triton_kernels  # noqa: E402
@@ -32,6 +32,22 @@ def kept_as(numbers, name):
     scales = numbers.abs().amax(-1) / 127
     kept = (numbers / scales.unsqueeze(-1)).round().to(torch.int8)
     return kept, scales, kept * scales.unsqueeze(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_looked_at_and_written_as_it_is(dtype):
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randn(2, HEADS, BLOCKS * BLOCK, 64, generator=generator).to(dtype)
+    queries = torch.randn(2, HEADS, 64, generator=generator).to(dtype)
+    tables, ends = torch.arange(BLOCKS).repeat(2, 1), torch.tensor([300, 5], dtype=torch.int32)
+    out = torch.empty_like(queries, device=DEVICE)
+    given = (numbers.to(DEVICE), None, queries.to(DEVICE), out, tables.to(DEVICE), ends.to(DEVICE))
+    triton_kernels.look(*given, BLOCK)
+    for row, end in enumerate(ends.tolist()):
+        keys, values = numbers[:, :, :end].float()
+        shares = (keys @ queries[row].float().unsqueeze(-1) / 8).softmax(dim=1)
+        wanted = (shares * values).sum(dim=1)
+        torch.testing.assert_close(out[row].cpu().float(), wanted, atol=0.01, rtol=0.01)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -60,15 +76,17 @@ def test_rows_see_what_torch_sees_wherever_their_blocks_lie(name, ends, head):
 
 
 @pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("rows", [1, 16, 21])
-def test_a_product_with_bytes_is_the_product_with_what_they_stand_for(rows, biased):
+@pytest.mark.parametrize(("rows", "outs"), [(1, 40), (16, 40), (21, 40), (64, 40), (3, 8200)])
+def test_a_product_with_bytes_is_the_product_with_what_they_stand_for(rows, outs, biased):
     generator = torch.Generator().manual_seed(rows)
-    weight = torch.randn(40, 200, generator=generator)
-    bias = torch.randn(40, generator=generator) if biased else None
+    weight = torch.randn(outs, 200, generator=generator)
+    bias = torch.randn(outs, generator=generator) if biased else None
     asked = torch.randn(rows, 200, generator=generator)
     moved = [None if each is None else each.to(DEVICE) for each in (weight, bias, asked)]
     kernel = WeightOnlyLinear(*moved[:2], multiply=triton_kernels.multiply)
     found, widened = kernel(moved[2]), WeightOnlyLinear(*moved[:2])(moved[2])
+    half = WeightOnlyLinear(moved[0].half(), None, multiply=triton_kernels.multiply)
+    assert half(moved[2].half()).dtype is torch.float16
     torch.testing.assert_close(found, widened, atol=1e-4, rtol=1e-4)
     exact = torch.nn.functional.linear(asked, weight, bias)
     assert float((found.cpu() - exact).abs().max()) < 0.02 * float(exact.abs().max())
@@ -89,11 +107,24 @@ def test_the_kernels_are_tried_before_they_are_used(monkeypatch):
     def unable(*_):
         raise RuntimeError("no kernel image is available for execution on the device\nhint")
 
-    for broken in (wrong, unable):
+    def without_a_home(*_):
+        raise PermissionError(30, "Read-only file system", "/.triton")
+
+    for broken in (wrong, unable, without_a_home):
         monkeypatch.setattr(triton_kernels, "look", broken)
         assert kernels.find_paged(*wanted) is None
     monkeypatch.setattr(triton_kernels, "multiply", unable)
     assert kernels.find_multiply(torch.float32, torch.device("cpu")) is None
+
+
+def test_old_gpus_and_owners_who_want_none_have_torchs_operators(monkeypatch):
+    gpu, ability = torch.device("cuda", 0), (7, 5)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: ability)
+    assert kernels._triton(gpu) is None
+    ability = (8, 6)
+    assert kernels._triton(gpu) is triton_kernels
+    monkeypatch.setenv(kernels.SWITCH, "off")
+    assert kernels._triton(gpu) is None
 
 
 @pytest.fixture(scope="module", params=["auto", "int8"], ids="cache {}".format)
@@ -139,7 +170,7 @@ def test_the_model_gives_the_same_through_pages_and_graphs(pair):
             step(ours, store, [(table, ids[:-1], 0)])
     recorded = DecodeGraphs(
         lambda flat, made: ours._decode(store, flat, made), triton_kernels.look, DEVICE,
-        ours.shape.context, ours.shape.vocabulary, spare=spare, capture=eager,
+        ours.shape.context, ours.shape.vocabulary, spare=spare, erase=store.erase, capture=eager,
     )  # fmt: skip
     for number in range(4):
         logits = write(ours, store, texts, tables, recorded if number % 2 else None)
@@ -149,60 +180,11 @@ def test_the_model_gives_the_same_through_pages_and_graphs(pair):
                     wanted = oracle(torch.tensor([ids[:-1]])).logits[0, -1]
                 torch.testing.assert_close(row, wanted, atol=1e-4, rtol=1e-4)
     assert list(recorded._graphs) == [4]  # three rows, and one that fills up
+    # A prompt beside rows that write: pages for these, views for that.
+    mixed = [(tables[0], texts[0][-1:], len(texts[0]) - 1), (tables[1], [3, 4, 5], 4)]
+    ours._recorded, together = None, step(ours, store, mixed)
+    alone = torch.cat([step(ours, store, [part]) for part in mixed])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
     again = write(ours, store, [ids[:-1] for ids in texts], tables)
     graphed = write(ours, store, [ids[:-1] for ids in texts], tables, recorded)
     torch.testing.assert_close(again, graphed, atol=1e-5, rtol=1e-5)
-
-
-def graphs_of(decode, capture):
-    return DecodeGraphs(
-        decode, triton_kernels.look, torch.device("cpu"), 64, 5, spare=3, capture=capture
-    )
-
-
-class Row:
-    """What a graph looks at of a segment."""
-
-    def __init__(self, length=1, want=1, end=2):
-        self.length, self.want, self.end, self.table = length, want, end, [0]
-
-
-def flat(rows):
-    return tuple(torch.ones(rows, dtype=torch.long) for _ in range(3))
-
-
-def test_a_graph_is_for_steps_that_write_only_and_is_recorded_once_a_size():
-    recorded = []
-
-    def capture(work):
-        recorded.append(len(recorded))
-        return eager(work)
-
-    graphs = graphs_of(lambda given, _plan: given[0].unsqueeze(1) + torch.arange(5.0), capture)
-    assert graphs.run(flat(1), [Row()]).tolist() == [[1.0, 2.0, 3.0, 4.0, 5.0]]
-    assert graphs.run(flat(3), [Row()] * 3).shape == (3, 5)
-    assert graphs.run(flat(4), [Row()] * 4).shape == (4, 5)
-    assert len(recorded) == 2
-    for other in ([Row(), Row(length=2)], [Row(want=0)], [Row()] * (SIZES[-1] + 1)):
-        assert graphs.run(flat(len(other)), other) is None
-
-
-def test_graphs_that_cannot_be_recorded_or_are_wrong_are_given_up():
-    def failing(_work):
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    def stale(_work):
-        return lambda: None
-
-    for capture in (failing, stale):
-        graphs = graphs_of(lambda given, _plan: torch.ones(len(given[0]), 5), capture)
-        assert graphs.run(flat(1), [Row()]) is None
-        assert graphs.run(flat(2), [Row()] * 2) is None
-
-    def short(_work):
-        raise torch.OutOfMemoryError("out of memory")
-
-    graphs = graphs_of(lambda given, _plan: torch.ones(len(given[0]), 5), short)
-    with pytest.raises(torch.OutOfMemoryError):  # the step is tried again with less
-        graphs.run(flat(1), [Row()])
-    assert graphs._usable

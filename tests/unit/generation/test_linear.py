@@ -55,6 +55,18 @@ def test_in_int8_the_largest_numbers_add_up_if_the_steps_are_few_enough(steps):
     torch.testing.assert_close(product(torch.ones(3, 96)), torch.full((3, 2), 96.0))
 
 
+def test_a_processor_that_loses_what_does_not_fit_gets_fewer_steps(monkeypatch):
+    class Saturating:
+        def __init__(self, weight, steps):
+            pass
+
+        def __call__(self, rows):
+            return torch.full((len(rows), 256), 256.0 * 0.9)
+
+    monkeypatch.setattr(linear, "Int8Linear", Saturating)
+    assert linear.weight_steps.__wrapped__() == linear.FEWER_STEPS
+
+
 def test_in_int8_a_loud_row_does_not_drown_a_quiet_one():
     torch.manual_seed(0)
     weight, given = torch.randn(48, 80), torch.randn(6, 80) * torch.logspace(-3, 3, 6)[:, None]

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from kogpt_bot.errors import EXIT_CONFIGURATION, ModelError
 from kogpt_bot.generation import checkpoint, placement
+from kogpt_bot.generation.linear import Quantization
 from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.model import Shape
 from tests.fakes.steps import run
@@ -241,6 +242,43 @@ def test_layers_are_spread_over_gpus_by_accelerates_map(monkeypatch):
     )
     with pytest.raises(ModelError, match="does not fit on 2 GPUs"):
         placement.place(kogpt, torch.float16, torch.device("cuda"), "kakaobrain/kogpt")
+
+
+KOGPT_SHAPE = Shape(28, 16, 4096, 16384, 64, 64_512, 2048)
+GPU = torch.device("cuda", 0)
+
+
+def memory(monkeypatch, gpu, main):
+    """Pretend that a GPU and the main memory have so many GiB free."""
+    free = (int(gpu * placement.GIB),) * 2
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _n=0: free)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    available = type("Memory", (), {"available": int(main * placement.GIB)})
+    monkeypatch.setattr(placement.psutil, "virtual_memory", lambda: available)
+
+
+def test_a_gpu_holds_more_in_int8_which_is_rounded_in_the_main_memory(monkeypatch):
+    def place(quantization):
+        return placement.place(KOGPT_SHAPE, torch.float16, GPU, "kogpt", quantization)
+
+    memory(monkeypatch, gpu=8, main=32)
+    with pytest.raises(ModelError, match=r"needs 12.* in float16 .*; quantization int8 would fit"):
+        place(Quantization.NONE)
+    placed = place(Quantization.INT8)
+    assert placed == [GPU] * 28
+    assert placement.read_to(placed, Quantization.INT8) == [torch.device("cpu")] * 28
+    assert placement.read_to(placed, Quantization.NONE) == placed
+    memory(monkeypatch, gpu=8, main=8)
+    with pytest.raises(ModelError, match=r"rounded to int8 in the main memory: that needs 11"):
+        place(Quantization.INT8)
+    memory(monkeypatch, gpu=6, main=32)
+    with pytest.raises(ModelError, match=r"needs 7.* in int8 .*; a smaller model"):
+        place(Quantization.INT8)
+
+
+def test_a_gpu_that_is_found_has_a_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert placement.choose_device("auto") == GPU  # as tensors on it say: they compare unequal
 
 
 def test_a_tokenizer_without_its_json(folder):
