@@ -21,7 +21,7 @@ from kogpt_bot.generation.kv_blocks import BLOCK
 log = structlog.get_logger(__name__)
 
 SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)  # rows of a graph
-WARM_UP = 2  # runs before a capture: libraries choose their kernels in them
+WARM_UP = 1  # runs on the stream of captures before one: libraries make their workspaces
 TOLERANCE = 0.01  # of the largest logit: products may be carried out by another kernel
 
 Flat = tuple[Tensor, Tensor, Tensor]  # tokens, positions, slots [rows] each
@@ -46,18 +46,20 @@ class Capturer:
             self._stream.wait_stream(torch.cuda.current_stream())
             graph = torch.cuda.CUDAGraph()
             # The outer context puts the stream back also where ending a capture fails.
-            with torch.cuda.stream(self._stream):
-                for _ in range(WARM_UP):
-                    work()
-                recording = torch.cuda.graph(
-                    graph,
-                    pool=self._pool,
-                    stream=self._stream,
-                    capture_error_mode="thread_local",
-                )
-                with recording:
-                    work()
-            torch.cuda.current_stream().wait_stream(self._stream)
+            try:
+                with torch.cuda.stream(self._stream):
+                    for _ in range(WARM_UP):
+                        work()
+                    recording = torch.cuda.graph(
+                        graph,
+                        pool=self._pool,
+                        stream=self._stream,
+                        capture_error_mode="thread_local",
+                    )
+                    with recording:
+                        work()
+            finally:
+                torch.cuda.current_stream().wait_stream(self._stream)
         self._pool = self._pool or graph.pool()
         return graph.replay
 
@@ -131,28 +133,30 @@ class DecodeGraphs:
         def work() -> None:
             self._logits[:size].copy_(self._decode((tokens, positions, slots), plan))
 
-        work()
-        wanted = self._logits[:rows].clone()
-        # A row that is not finite is that request's own fault, and shows nothing of the graph.
-        whole = wanted.isfinite().all(dim=1)
-        if not bool(whole.any()):
-            return wanted
         try:
+            work()
+            wanted = self._logits[:rows].clone()
+            # A row that is not finite is that request's own fault, and shows nothing of the graph.
+            whole = wanted.isfinite().all(dim=1)
+            if not bool(whole.any()):
+                return wanted
             replay = self._capture(work)
             self._erase(slots)
             self._logits[:size].zero_()
             replay()
             off = (self._logits[:rows] - wanted)[whole].abs().max()
             error = float(off / wanted[whole].abs().max())
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as failure:
-            log.warning("cuda_graphs_unavailable", why=reason(failure))
-            self._usable = False
-            return None
+        except Exception as failure:  # noqa: BLE001  # what is not the graph's fault comes again
+            cause = failure.__context__  # ending a capture that failed fails, too
+            why = reason(cause if isinstance(cause, Exception) else failure)
+            log.warning("cuda_graphs_unavailable", why=why)
+            return self._give_up()
         if not error <= TOLERANCE:
             log.warning("cuda_graphs_wrong", rows=size, error=error)
-            self._usable = False
-            return None
+            return self._give_up()
         self._graphs[size] = replay
         return self._logits[:rows]
+
+    def _give_up(self) -> None:
+        self._usable = False
+        self._graphs.clear()

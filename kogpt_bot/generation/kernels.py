@@ -172,14 +172,15 @@ def find_paged(
     if triton is None:
         return None
     generator = torch.Generator().manual_seed(0)
-    numbers = torch.randn(2, heads, 5 * 16, head, generator=generator)
+    numbers = torch.randn(2, heads, 20 * 16, head, generator=generator)
     scales, kept = None, numbers.to(dtype)
     if cache is torch.int8:
         scales = numbers.abs().amax(-1) / 127
         kept = (numbers / scales.unsqueeze(-1)).round().to(torch.int8)
     numbers = kept * scales.unsqueeze(-1) if scales is not None else kept.float()
     queries = torch.randn(2, 3, heads, head, generator=generator).to(dtype)[:, 0]
-    tables, ends = torch.tensor([[4, 1, 3], [2, 0, 0]]), torch.tensor([41, 7], dtype=torch.int32)
+    tables = torch.stack([torch.randperm(20, generator=generator) for _ in range(2)])
+    ends = torch.tensor([300, 7], dtype=torch.int32)  # one is shared by two programs
 
     def error() -> float:
         out = torch.empty_like(queries, device=device)
@@ -257,6 +258,7 @@ def _serves(error: Callable[[], float], tolerance: float) -> bool:
 
 
 def reason(failure: Exception) -> str:
-    """Return a failure in one line: compilers say the essential last."""
-    lines = str(failure).strip().splitlines()
-    return f"{type(failure).__name__}: {lines[-1].strip()}" if lines else type(failure).__name__
+    """Return a failure in one line: CUDA says the essential first, a compiler last."""
+    lines = [line.strip() for line in str(failure).strip().splitlines()]
+    said = lines if len(lines) < 2 else [lines[0], lines[-1]]
+    return f"{type(failure).__name__}: {' ... '.join(said)}"

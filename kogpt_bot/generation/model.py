@@ -111,9 +111,11 @@ class GPTJ:
         self._kept = kept
         in_cache = torch.int8 if kept is CacheDtype.INT8 else self.dtype
         self._kernels = kernels.find(self.dtype, self.devices[-1], in_cache)
-        self._paged = kernels.find_paged(
-            shape.heads, shape.head, self.dtype, self.devices[-1], in_cache
-        )
+        self._paged = None
+        if len(set(self.devices)) == 1:
+            self._paged = kernels.find_paged(
+                shape.heads, shape.head, self.dtype, self.devices[0], in_cache
+            )
         self._recorded: tuple[KVStore, DecodeGraphs] | None = None
         linear = prepare(self.kind, stored, self.devices[-1], self._kernels)
         self._embedding = weights.embedding.to(self.devices[0])
@@ -140,20 +142,21 @@ class GPTJ:
 
     def new_store(self, blocks: int, host_blocks: int = 0) -> KVStore:
         """Return room for the keys and values of so many blocks; graphs serve the last one."""
-        shape, spare, device = self.shape, 0, self.devices[0]
-        if self._paged is not None and set(self.devices) == {device}:
-            spare = 1  # block for the rows that fill a graph up
+        shape = self.shape
+        spare = int(self._paged is not None)  # a block for the rows that fill a graph up
         store = KVStore(
             shape.heads, shape.head, blocks + spare, self.dtype, self.devices, host_blocks,
             self._kept, self._kernels,
         )  # fmt: skip
-        if self._paged is not None and spare:
-            decode, sizes = (
-                functools.partial(self._decode, store),
-                (shape.context, shape.vocabulary),
-            )
+        if self._paged is not None:
             graphs = DecodeGraphs(
-                decode, self._paged, device, *sizes, spare=blocks, erase=store.erase
+                functools.partial(self._decode, store),
+                self._paged,
+                self.devices[0],
+                shape.context,
+                shape.vocabulary,
+                spare=blocks,
+                erase=store.erase,
             )
             self._recorded = store, graphs
         return store

@@ -94,10 +94,11 @@ def place(
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else main
     held = torch.int8 if rounded else dtype  # a CPU has them as they are, until they are laid out
     needed = _bytes_of(shape, dtype, rounded=rounded)
-    if rounded and (whole := shape.parameters * dtype.itemsize) > main:
+    whole = shape.parameters * dtype.itemsize
+    if rounded and whole > main:
         raise ModelError(
-            f"model {model!r} is rounded to int8 in the main memory: that needs "
-            f"{whole / GIB:.1f} GiB, {main / GIB:.1f} GiB are free; quantization none needs less"
+            f"model {model!r} is read into the main memory before it is rounded to int8: that "
+            f"needs {whole / GIB:.1f} GiB, {main / GIB:.1f} GiB are free"
         )
     if needed > free and on_gpu and torch.cuda.device_count() > 1:
         return _spread(shape, held)
@@ -105,7 +106,7 @@ def place(
         fits = "a smaller model, or a machine with more memory, would fit"
         if held.itemsize == 4 and _bytes_of(shape, torch.float16) <= free:
             fits = "float16 or bfloat16 would fit"
-        elif on_gpu and not rounded and _bytes_of(shape, dtype, rounded=True) <= free:
+        elif on_gpu and whole <= main and _bytes_of(shape, dtype, rounded=True) <= free:
             fits = "quantization int8 would fit"
         extra = f" ({KOGPT_MEMORY})" if model == KOGPT else ""
         raise ModelError(
@@ -121,7 +122,8 @@ def _bytes_of(shape: Shape, dtype: torch.dtype, *, rounded: bool = False) -> int
     In int8 the embedding stays as it is, and the head is as it was until it is rounded.
     """
     if rounded:
-        whole = 2 * shape.vocabulary * shape.width * dtype.itemsize
+        table = shape.vocabulary * shape.width
+        whole = table * dtype.itemsize if shape.tied else table * (2 * dtype.itemsize - 1)
         return int(shape.parameters * (1 + CACHE_RESERVE)) + whole
     return int(shape.parameters * dtype.itemsize * (1 + CACHE_RESERVE))
 

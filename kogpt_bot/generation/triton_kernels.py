@@ -15,7 +15,7 @@ from torch import Tensor
 
 TILE = 32  # tokens whose keys, and then values, a program reads at once
 SHARE = 256  # tokens of a program: several share a long row, or one row would leave a GPU idle
-FEWEST_ROWS, MOST_ROWS = 16, 64  # of a product at once: a tensor core's least, and what it holds
+FEWEST_ROWS = 16  # of a product: a tensor core's least
 PART = 128  # how much of a row is read at once
 MANY_OUTS = 8192  # outputs: with fewer, smaller programs, or there are too few to fill a GPU
 
@@ -124,14 +124,14 @@ def look(
         )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit(do_not_specialize=["count", "outs"])
 def _multiply(
     rows, weight, scales, bias, out, count, outs, width, row_step,
     ROWS: tl.constexpr, OUTS: tl.constexpr, PART: tl.constexpr, BIASED: tl.constexpr,
 ):  # fmt: skip
-    """Multiply some rows with some outputs' weights, widened as they are read."""
+    """Multiply all rows with some outputs' weights, widened as they are read."""
     at = tl.program_id(0) * OUTS + tl.arange(0, OUTS)
-    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    row = tl.arange(0, ROWS)
     wanted, there = at < outs, row < count
     total = tl.zeros([ROWS, OUTS], dtype=tl.float32)
     for begin in range(0, width, PART):
@@ -159,15 +159,18 @@ def _multiply(
 
 
 def multiply(rows: Tensor, weight: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:
-    """Return rows [n, in] times int8 weights [out, in] of one scale an output [out] (float32)."""
+    """Return rows [n, in] times int8 weights [out, in] of one scale an output [out] (float32).
+
+    All rows are held at once: it is for few (`linear.FEW_ROWS`).
+    """
     (count, width), outs = rows.shape, len(weight)
     out = rows.new_empty(count, outs)
     each = 32 if outs >= MANY_OUTS else 16  # outputs of a program
-    at_once = min(MOST_ROWS, max(FEWEST_ROWS, triton.next_power_of_2(count)))
+    held = max(FEWEST_ROWS, triton.next_power_of_2(count))
     with torch.cuda.device_of(rows):  # type: ignore[no-untyped-call]
-        _multiply[(triton.cdiv(outs, each), triton.cdiv(count, at_once))](
+        _multiply[(triton.cdiv(outs, each),)](
             rows, weight, scales, scales if bias is None else bias, out,
             count, outs, width, rows.stride(0),
-            ROWS=at_once, OUTS=each, PART=PART, BIASED=bias is not None,
+            ROWS=held, OUTS=each, PART=PART, BIASED=bias is not None,
         )  # fmt: skip
     return out

@@ -257,7 +257,7 @@ def memory(monkeypatch, gpu, main):
     monkeypatch.setattr(placement.psutil, "virtual_memory", lambda: available)
 
 
-def test_a_gpu_holds_more_in_int8_which_is_rounded_in_the_main_memory(monkeypatch):
+def test_a_gpu_holds_more_in_int8_which_is_read_into_the_main_memory_first(monkeypatch):
     def place(quantization):
         return placement.place(KOGPT_SHAPE, torch.float16, GPU, "kogpt", quantization)
 
@@ -269,10 +269,12 @@ def test_a_gpu_holds_more_in_int8_which_is_rounded_in_the_main_memory(monkeypatc
     assert placement.read_to(placed, Quantization.INT8) == [torch.device("cpu")] * 28
     assert placement.read_to(placed, Quantization.NONE) == placed
     memory(monkeypatch, gpu=8, main=8)
-    with pytest.raises(ModelError, match=r"rounded to int8 in the main memory: that needs 11"):
+    with pytest.raises(ModelError, match=r"before it is rounded to int8: that needs 11"):
         place(Quantization.INT8)
+    with pytest.raises(ModelError, match=r"in float16 .*; a smaller model"):  # int8 would not help
+        place(Quantization.NONE)
     memory(monkeypatch, gpu=6, main=32)
-    with pytest.raises(ModelError, match=r"needs 7.* in int8 .*; a smaller model"):
+    with pytest.raises(ModelError, match=r"needs 6.* in int8 .*; a smaller model"):
         place(Quantization.INT8)
 
 

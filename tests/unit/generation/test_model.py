@@ -1,5 +1,6 @@
 """Our forward pass against transformers' GPTJForCausalLM, the oracle."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -38,6 +39,16 @@ def test_logits_are_equal(pair, length):
     ours, oracle = pair
     ids = prompt(length)
     torch.testing.assert_close(run(ours, ids), expected(oracle, ids), **NEAR)
+
+
+@pytest.mark.parametrize("name", ["small", "tied"])
+def test_weights_in_bytes_with_whole_rows_are_near(checkpoints, monkeypatch, name):
+    options = LoadOptions(model=str(checkpoints[name]), device="cpu", dtype="float32")
+    exact = run(load(options).model, prompt(40))
+    monkeypatch.setattr("kogpt_bot.generation.model.choose", lambda *_: "weight_only")  # a GPU's
+    found = run(load(replace(options, quantization="int8")).model, prompt(40))
+    error = float((found - exact).abs().max() / exact.std())
+    assert 0 < error < 0.1
 
 
 @pytest.mark.parametrize("compiled", [True, False])
