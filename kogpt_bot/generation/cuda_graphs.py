@@ -150,10 +150,12 @@ class DecodeGraphs:
             cause = failure.__context__  # ending a capture that failed fails, too
             why = reason(cause if isinstance(cause, Exception) else failure)
             log.warning("cuda_graphs_unavailable", why=why)
-            return self._give_up()
+            self._give_up()
+            return None
         if not error <= TOLERANCE:
             log.warning("cuda_graphs_wrong", rows=size, error=error)
-            return self._give_up()
+            self._give_up()
+            return None
         self._graphs[size] = replay
         return self._logits[:rows]
 
