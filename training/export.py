@@ -52,7 +52,7 @@ def export(weights: Path, tokenizer: Path, folder: Path) -> None:
     names = {f"{key}_token": token for key, token in SPECIAL.items()}
     limits = {"model_max_length": model.size.context, "tokenizer_class": "PreTrainedTokenizerFast"}
     _write(folder / "tokenizer_config.json", {**names, **limits})
-    sampling = {"temperature": 0.5, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
+    sampling = {"temperature": 0.5, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.0}
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 3}
     _write(folder / "generation_config.json", {"do_sample": True, **sampling, **ids})
 

@@ -60,7 +60,8 @@ class Sampling:
     top_p: Annotated[float, Interval(gt=0, le=1)] = 0.9
     min_p: Annotated[float, Interval(ge=0, le=1)] = 0.0
     typical_p: Annotated[float, Interval(gt=0, le=1)] = 1.0
-    repetition_penalty: Annotated[float, Interval(gt=0, le=10)] = 1.1
+    # Off: it falls on what stands in a transcript, the names of those who speak among it.
+    repetition_penalty: Annotated[float, Interval(gt=0, le=10)] = 1.0
     no_repeat_ngram_size: Annotated[int, Interval(ge=0, le=100)] = 0
     max_new_tokens: Annotated[int, Interval(ge=1, le=4096)] = 128
     seed: Annotated[int, Interval(ge=0, le=2**63 - 1)] | None = None

@@ -1,12 +1,6 @@
 """Small random GPT-J checkpoints, made with transformers, and a byte-level tokenizer."""
 
-import os
-
 import pytest
-import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, as transformers does
 
 from tests.fakes.checkpoints import KOGPT_LIKE, SMALL, TIED, make_checkpoint
 
