@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from kogpt_bot.generation.kernels import Kernels, PagedLook
+from kogpt_bot.generation.gpu_kernels import PagedLook
+from kogpt_bot.generation.kernels import Kernels
 from kogpt_bot.generation.kv_blocks import BLOCK
 from kogpt_bot.generation.kv_store import KEYS, VALUES, LayerCache
 

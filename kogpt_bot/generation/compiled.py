@@ -18,9 +18,7 @@ from numba.core.errors import NumbaError
 FAILURES = (NumbaError,)  # what compiling may raise
 
 Floats = npt.NDArray[np.float32]
-Words = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
 Signed = npt.NDArray[np.int8]
 Numbers = Floats | Signed
 
@@ -29,54 +27,53 @@ LOWEST = np.float32(-1e30)  # in place of -inf, whose difference to itself is no
 LOG2_E = np.float32(1 / math.log(2))
 HALF, ONE = np.float32(0.5), np.float32(1)
 C1, C2, C3, C4, C5, C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
-SMALLEST = np.float32(-126)  # the exponent of the smallest normal float32
+SMALLEST, LARGEST = np.float32(-126), np.float32(127)  # exponents of normal float32 numbers
 BIAS = np.int32(127)  # of a float32's exponent
 MANTISSA = np.int32(23)  # bits
 
 QUIET_BITS = np.float32(1e-30).view(np.int32)  # a row of zeros is divided by this
 UNSIGNED = np.int32(0x7FFF_FFFF)
 STEPS = np.float32(127)  # of a byte on each side of zero
-ROUNDED_ZERO = np.float32(128.5)
 
 # Sums may be taken in any order. NaN and infinity stay what they are: a row with NaN must show it.
 RELAXED = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def _compile(function: Callable[..., Any]) -> Any:
-    options: dict[str, Any] = {"fastmath": RELAXED, "nogil": True, "error_model": "numpy"}
+def compile_loop(function: Callable[..., Any]) -> Any:
+    """Compile a function for this processor when it is first called."""
+    return _compile(function, fastmath=RELAXED)
+
+
+def compile_exactly(function: Callable[..., Any]) -> Any:
+    """Compile a function whose operations are carried out as they are written."""
+    return _compile(function)
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Any:
+    options |= {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no place that can be written: compiled at each start
         return numba.njit(**options)(function)
 
 
-@_compile
-def _exponentials(scores: Floats, bits: Words, count: int, top: np.float32) -> np.float32:
-    """Replace scores by exp(score - top); returns their sum.
-
-    exp(x) = 2^n 2^f: n as the exponent's bits, and for f in [-0.5, 0.5] the series of 2^f, whose
-    seventh term is within float32's rounding.
-    """
-    powers = bits.view(np.float32)
-    for t in range(count):
-        x = max((scores[t] - top) * LOG2_E, SMALLEST)
-        whole = np.floor(x + HALF)
-        f = x - whole
-        bits[t] = (np.int32(whole) + BIAS) << MANTISSA
-        p = C6 * f + C5
-        p = p * f + C4
-        p = p * f + C3
-        p = p * f + C2
-        p = p * f + C1
-        scores[t] = p * f + ONE
-    total = np.float32(0)
-    for t in range(count):
-        scores[t] *= powers[t]
-        total += scores[t]
-    return total
+@compile_loop
+def exponential(x: np.float32) -> np.float32:
+    """Return exp(x) = 2^n 2^f: n as the exponent's bits, and for f in [-0.5, 0.5] the series of
+    2^f, whose seventh term is within float32's rounding."""
+    powers = min(max(x * LOG2_E, SMALLEST), LARGEST)
+    whole = np.floor(powers + HALF)
+    f = powers - whole
+    p = C6 * f + C5
+    p = p * f + C4
+    p = p * f + C3
+    p = p * f + C2
+    p = p * f + C1
+    power = np.int32((np.int32(whole) + BIAS) << MANTISSA).view(np.float32)
+    return np.float32((p * f + ONE) * power)
 
 
-@_compile
+@compile_loop
 def _ask(
     keys: Numbers, scales: Floats | None, head: int, begin: int, query: Floats, scores: Floats
 ) -> None:
@@ -107,7 +104,7 @@ def _ask(
             scores[t] *= scales[0, head, begin + t]
 
 
-@_compile
+@compile_loop
 def _take(
     values: Numbers, scales: Floats | None, head: int, begin: int, weights: Floats, seen: Floats
 ) -> None:
@@ -133,9 +130,9 @@ def _take(
             seen[i] += a * np.float32(values[t, i])
 
 
-@_compile
+@compile_loop
 def _weigh(
-    scores: Floats, bits: Words, count: int, seen: Floats, top: np.float32, total: np.float32
+    scores: Floats, count: int, seen: Floats, top: np.float32, total: np.float32
 ) -> tuple[np.float32, np.float32]:
     """Replace scores by their weights beside what was seen so far, which is made less of.
 
@@ -150,10 +147,13 @@ def _weigh(
         total *= less
         for i in range(len(seen)):
             seen[i] *= less
-    return best, total + _exponentials(scores, bits, count, best)
+    for t in range(count):
+        scores[t] = exponential(scores[t] - best)
+        total += scores[t]
+    return best, total
 
 
-@_compile
+@compile_loop
 def look(
     cache: Numbers,
     scales: Floats | None,
@@ -172,7 +172,7 @@ def look(
     rows, _, size = queries.shape
     scale = np.float32(1 / math.sqrt(size))
     tops, totals = np.empty(rows, np.float32), np.empty(rows, np.float32)
-    scores, bits = np.empty(TILE, np.float32), np.empty(TILE, np.int32)
+    scores = np.empty(TILE, np.float32)
     asked, seen = np.empty((rows, size), np.float32), np.empty((rows, size), np.float32)
     for head in range(first_head, last_head):
         tops[:], totals[:], seen[:] = LOWEST, 0, 0
@@ -187,7 +187,7 @@ def look(
                 for row in range(first, last):
                     _ask(keys, scales, head, at, asked[row], scores)
                     tops[row], totals[row] = _weigh(
-                        scores, bits, end - at, seen[row], tops[row], totals[row]
+                        scores, end - at, seen[row], tops[row], totals[row]
                     )
                     _take(values, scales, head, at, scores, seen[row])
         for row in range(rows):
@@ -195,25 +195,7 @@ def look(
                 out[row, head, i] = seen[row, i] / totals[row]
 
 
-@_compile
-def quantise(rows: Floats, out: Bytes, largest: Floats, first: int, last: int) -> None:
-    """Write rows [first, last) as bytes around 128, and the largest number of each.
-
-    The largest is found among the bits: without their sign they are ordered as the numbers are,
-    NaN above all, and whole numbers are compared many at a time.
-    """
-    bits = rows.view(np.int32)
-    for row in range(first, last):
-        most = QUIET_BITS
-        for i in range(rows.shape[1]):
-            most = max(most, bits[row, i] & UNSIGNED)
-        largest.view(np.int32)[row] = most
-        factor = STEPS / largest[row]
-        for i in range(rows.shape[1]):
-            out[row, i] = np.uint8(np.int32(rows[row, i] * factor + ROUNDED_ZERO))
-
-
-@_compile
+@compile_loop
 def keep(new: Floats, slots: Places, steps: Signed, scales: Floats, first: int, last: int) -> None:
     """Write rows [first, last) of `new` [rows, 2, heads, head] to their places of an int8 cache.
 
@@ -238,7 +220,7 @@ def keep(new: Floats, slots: Places, steps: Signed, scales: Floats, first: int, 
                     steps[half, head, at, i] = np.int8(np.int32(np.rint(own[i] * factor)))
 
 
-@_compile
+@compile_loop
 def widen(
     steps: Signed, scales: Floats, out: Floats, begin: int, first_head: int, last_head: int
 ) -> None:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kogpt_bot.generation.checkpoint import release_pages
-from kogpt_bot.generation.kernels import Kernels, Multiply, find_multiply
+from kogpt_bot.generation.gpu_kernels import Multiply, find_multiply
+from kogpt_bot.generation.kernels import Kernels
 
 log = structlog.get_logger(__name__)
 
@@ -96,9 +97,6 @@ class HalfLinear:
         return _tensor(torch.ops.quantized.linear_dynamic_fp16(rows, self._packed))
 
 
-Quantise = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
 def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows [n, size] as bytes around ACTIVATION_ZERO, and the largest number of each."""
     # Two maxima: a maximum of absolutes is not vectorised in one go, and 20 times slower.
@@ -136,7 +134,6 @@ class Int8Linear:
         weight: Tensor,
         bias: Tensor | None = None,
         *,
-        quantise: Quantise = quantise,
         steps: int | None = None,
         give_back: bool = False,
     ) -> None:
@@ -145,11 +142,10 @@ class Int8Linear:
         self._zeros = torch.zeros(len(weight)).long()
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._bias = None if bias is None else bias.float()
-        self._quantise = quantise
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
-        steps, largest = self._quantise(rows)
+        steps, largest = quantise(rows)
         product = _tensor(
             torch.ops.onednn.qlinear_pointwise(
                 steps, 1 / ACTIVATION_STEPS, ACTIVATION_ZERO,
@@ -160,6 +156,30 @@ class Int8Linear:
         if self._bias is None:
             return product.mul_(largest)
         return torch.addcmul(self._bias, product, largest, out=product)
+
+
+class WordsLinear:
+    """Loops of our own in whole numbers: 8-bit weights as they are, rows of up to 16 bits.
+
+    A row has a scale of its own here too, and finer steps than in 8 bits: a few loud numbers of it
+    (a large model has some in every row, Dettmers et al. 2022) leave the others their place.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *,
+        kernels: Kernels,
+        give_back: bool = False,
+    ) -> None:
+        rounded, scales = rounded_weight(weight, WEIGHT_STEPS, give_back=give_back)
+        bias = torch.zeros(len(weight)) if bias is None else bias.float()
+        self._product = kernels.product(rounded, scales, bias, WEIGHT_STEPS)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply."""
+        return self._product(rows)
 
 
 class WeightOnlyLinear:
@@ -246,25 +266,32 @@ def prepare(
     kind = KINDS[name]
     if kind is WeightOnlyLinear:  # made of torch's own operators, but for what is tried there
         return functools.partial(WeightOnlyLinear, multiply=find_multiply(dtype, device))
-    if kind is Int8Linear and kernels is not None:
-        kind = functools.partial(Int8Linear, quantise=kernels.quantise)
     if name == "plain":
         return kind
+    kinds = [kind]
+    failures: tuple[type[Exception], ...] = (
+        RuntimeError,
+        AttributeError,
+        NotImplementedError,
+    )
+    if kind is Int8Linear and kernels is not None:
+        kinds.insert(0, functools.partial(WordsLinear, kernels=kernels))
+        failures += kernels.failures
     generator = torch.Generator().manual_seed(0)
     weight, rows = torch.randn(64, 96, generator=generator), torch.randn(3, 96, generator=generator)
     wanted = weight.to(dtype).float() @ rows.T
     inner = dtype if name == "packed" else torch.float32
-    plain: Kind = PlainLinear if inner is dtype else functools.partial(PlainLinear, dtype=inner)
-    try:
-        found = kind(weight.to(dtype), None)(rows.to(inner)).float().T
+    for each in kinds:
+        try:
+            found = each(weight.to(dtype), None)(rows.to(inner)).float().T
+        except failures as failure:
+            log.warning("linear_unavailable", kind=name, why=str(failure).splitlines()[0])
+            continue
         error = float((found - wanted).abs().max() / wanted.abs().max())
-    except (RuntimeError, AttributeError, NotImplementedError) as failure:
-        log.warning("linear_unavailable", kind=name, why=str(failure).splitlines()[0])
-        return plain
-    if not error < PROBE_TOLERANCE[name]:
+        if error < PROBE_TOLERANCE[name]:
+            return each
         log.warning("linear_wrong", kind=name, error=error)
-        return plain
-    return kind
+    return PlainLinear if inner is dtype else functools.partial(PlainLinear, dtype=inner)
 
 
 def in_parts(kind: Kind, weight: Tensor, bias: Tensor | None, *, give_back: bool) -> Linear:
@@ -275,7 +302,11 @@ def in_parts(kind: Kind, weight: Tensor, bias: Tensor | None, *, give_back: bool
     """
     if kind is PlainLinear or weight.nbytes <= PART_BYTES:
         return kind(weight, bias)
-    if getattr(kind, "func", kind) in (Int8Linear, WeightOnlyLinear):  # in parts by themselves
+    if getattr(kind, "func", kind) in (
+        Int8Linear,
+        WordsLinear,
+        WeightOnlyLinear,
+    ):  # in parts by themselves
         return kind(weight, bias, give_back=give_back)
     parts: list[Linear] = []
     for begin, part in _parts(weight):

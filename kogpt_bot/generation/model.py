@@ -8,7 +8,6 @@ one over the concatenation of what attention and MLP give.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kogpt_bot.generation import attention, kernels
+from kogpt_bot.generation import attention, gpu_kernels, kernels
 from kogpt_bot.generation.attention import Segment
 from kogpt_bot.generation.cuda_graphs import DecodeGraphs, Flat
 from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, bytes_per_token
 from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
-
-GELU = 2 * math.sqrt(2 / math.pi)
+from kogpt_bot.generation.operators import Operators, TorchOperators
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +109,10 @@ class GPTJ:
         self._kept = kept
         in_cache = torch.int8 if kept is CacheDtype.INT8 else self.dtype
         self._kernels = kernels.find(self.dtype, self.devices[-1], in_cache)
+        self._operators: Operators = self._kernels or TorchOperators()
         self._paged = None
         if len(set(self.devices)) == 1:
-            self._paged = kernels.find_paged(
+            self._paged = gpu_kernels.find_paged(
                 shape.heads, shape.head, self.dtype, self.devices[0], in_cache
             )
         self._recorded: tuple[KVStore, DecodeGraphs] | None = None
@@ -200,7 +199,7 @@ class GPTJ:
             if block.device != device:  # the first, or the first of another GPU
                 device = block.device
                 hidden, slots = hidden.to(device), slots.to(device)
-                turns = self._turns[device][positions.to(device)][:, None, None]
+                turns = self._turns[device][positions.to(device)]
                 made = attention.plan(segments, self.dtype, device, self._kernels, self._paged)
             hidden = self._layer(block, cache, hidden, turns, slots, made)
         rows = torch.cat(
@@ -212,7 +211,7 @@ class GPTJ:
         """Run a step whose parts are all on the one device: what a CUDA graph records."""
         tokens, positions, slots = flat
         hidden = F.embedding(tokens, self._embedding).to(self.dtype)
-        turns = self._turns[self._blocks[0].device][positions][:, None, None]
+        turns = self._turns[self._blocks[0].device][positions]
         for block, cache in zip(self._blocks, store.layers, strict=True):
             hidden = self._layer(block, cache, hidden, turns, slots, made)
         return self._logits(hidden)
@@ -230,39 +229,14 @@ class GPTJ:
         slots: Tensor,
         made: attention.Plan,
     ) -> Tensor:
-        shape, rows, width = self.shape, len(hidden), self.shape.width
+        shape, width = self.shape, self.shape.width
         normed = F.layer_norm(hidden, (width,), block.norm_weight, block.norm_bias, shape.epsilon)
         joined = block.into(normed)
-        heads = joined[:, : 3 * width].view(rows, 3, shape.heads, shape.head)
-        self._rotate(heads[:, :2, :, : shape.rotary], turns)
+        self._operators.rotate(joined, turns, 2 * shape.heads, shape.head)  # q and k
+        heads = joined[:, : 3 * width].view(-1, 3, shape.heads, shape.head)
         cache.write(slots, heads[:, 1:])
-        both = joined.new_empty(rows, width + shape.inner)
-        attended = both[:, :width].view(rows, shape.heads, shape.head)
+        both = joined.new_empty(joined.shape[0], width + shape.inner)
+        attended = both[:, :width].view(-1, shape.heads, shape.head)
         attention.attend(cache, heads[:, 0], attended, made)
-        _gelu(joined[:, 3 * width :], both[:, width:])
+        self._operators.gelu(joined, both, width)
         return block.out(both).add_(hidden)
-
-    @staticmethod
-    def _rotate(part: Tensor, turns: Tensor) -> None:
-        """Rotate neighbouring pairs of the leading dimensions, in place (GPT-J's way).
-
-        `part` [rows, 2 (q, k), heads, rotary]; in half precision the product is float32's.
-        """
-        pairs = part.view(*part.shape[:-1], -1, 2)
-        if part.dtype is torch.float32:
-            torch.view_as_complex(pairs).mul_(turns)
-        else:
-            turned = torch.view_as_complex(pairs.float()).mul_(turns)
-            pairs.copy_(torch.view_as_real(turned))
-
-
-def _gelu(given: Tensor, out: Tensor) -> None:
-    """Write GPT-J's GELU: x (1 + tanh(z)) / 2 = x sigmoid(2 z), z = sqrt(2/pi) (x + 0.044715 x^3).
-
-    A CPU computes the sigmoid twice as fast as torch's own form with the hyperbolic tangent.
-    """
-    if given.device.type != "cpu" or given.dtype is not torch.float32:
-        out.copy_(F.gelu(given, approximate="tanh"))
-        return
-    torch.addcmul(given.new_full((), GELU), given, given, value=GELU * 0.044715, out=out)
-    out.mul_(given).sigmoid_().mul_(given)

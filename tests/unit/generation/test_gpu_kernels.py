@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from kogpt_bot.generation import kernels
+from kogpt_bot.generation import gpu_kernels
 from kogpt_bot.generation.cuda_graphs import DecodeGraphs
 from kogpt_bot.generation.kv_blocks import BLOCK
 from kogpt_bot.generation.linear import WeightOnlyLinear
@@ -95,12 +95,12 @@ def test_a_product_with_bytes_is_the_product_with_what_they_stand_for(rows, outs
 
 def test_the_kernels_are_tried_before_they_are_used(monkeypatch):
     wanted = (HEADS, 16, torch.float32, torch.device("cpu"), torch.float32)
-    assert kernels.find_paged(*wanted) is None  # a CPU has kernels of its own
-    monkeypatch.setattr(kernels, "_triton", lambda _device: triton_kernels)
+    assert gpu_kernels.find_paged(*wanted) is None  # a CPU has kernels of its own
+    monkeypatch.setattr(gpu_kernels, "_triton", lambda _device: triton_kernels)
     if DEVICE.type == "cpu":
-        assert kernels.find_paged(*wanted) is triton_kernels.look
-        assert kernels.find_paged(*wanted[:-1], torch.int8) is triton_kernels.look
-        assert kernels.find_multiply(torch.float32, DEVICE) is triton_kernels.multiply
+        assert gpu_kernels.find_paged(*wanted) is triton_kernels.look
+        assert gpu_kernels.find_paged(*wanted[:-1], torch.int8) is triton_kernels.look
+        assert gpu_kernels.find_multiply(torch.float32, DEVICE) is triton_kernels.multiply
 
     def wrong(numbers, scales, queries, out, tables, ends, block):
         out.zero_()
@@ -113,20 +113,20 @@ def test_the_kernels_are_tried_before_they_are_used(monkeypatch):
 
     for broken in (wrong, unable, without_a_home):
         monkeypatch.setattr(triton_kernels, "look", broken)
-        assert kernels.find_paged(*wanted) is None
+        assert gpu_kernels.find_paged(*wanted) is None
     monkeypatch.setattr(triton_kernels, "multiply", unable)
-    assert kernels.find_multiply(torch.float32, torch.device("cpu")) is None
+    assert gpu_kernels.find_multiply(torch.float32, torch.device("cpu")) is None
 
 
 def test_old_gpus_and_owners_who_want_none_have_torchs_operators(monkeypatch):
-    monkeypatch.delenv(kernels.SWITCH, raising=False)
+    monkeypatch.delenv(gpu_kernels.SWITCH, raising=False)
     gpu, ability = torch.device("cuda", 0), (7, 5)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: ability)
-    assert kernels._triton(gpu) is None
+    assert gpu_kernels._triton(gpu) is None
     ability = (8, 6)
-    assert kernels._triton(gpu) is triton_kernels
-    monkeypatch.setenv(kernels.SWITCH, "off")
-    assert kernels._triton(gpu) is None
+    assert gpu_kernels._triton(gpu) is triton_kernels
+    monkeypatch.setenv(gpu_kernels.SWITCH, "off")
+    assert gpu_kernels._triton(gpu) is None
 
 
 @pytest.fixture(scope="module", params=["auto", "int8"], ids="cache {}".format)
