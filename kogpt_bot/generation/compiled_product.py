@@ -1,9 +1,12 @@
-"""A product with int8 weights, compiled by numba. Imported by `kernels.py` alone.
+"""Products that wait for the memory, compiled by numba. Imported by `kernels.py` alone.
 
-Rows are whole numbers of 16 bits, so that a processor multiplies two neighbours and adds both to a
-sum of 32 bits in one or two instructions (x86: vpmaddwd, with VNNI vpdpwssd). The sums are exact,
-in whatever order they are taken. Loops in Python do not become these instructions where several
-rows share a weight, hence the innermost one is written in LLVM's language.
+Memory gives more to several streams than to one, so a weight lies in OUTPUTS parts that are read
+side by side: output OUTPUTS t + n is in place t of part n.
+
+With int8 weights rows are whole numbers of 16 bits, so that a processor multiplies two neighbours
+and adds both to a sum of 32 bits in one or two instructions (x86: vpmaddwd, with VNNI vpdpwssd).
+The sums are exact, in whatever order they are taken. Loops in Python do not become these
+instructions where several rows share a weight, hence the innermost one is in LLVM's language.
 """
 
 from __future__ import annotations
@@ -28,7 +31,6 @@ from kogpt_bot.generation.compiled import (
 
 Words = npt.NDArray[np.int16]
 
-ROWS, OUTPUTS = 2, 4  # of a tile: 8 sums beside 4 weights and 2 rows stay in 16 registers
 STRIP, BAND = 16, 32  # tiles and rows that are multiplied while the nearest caches hold them
 LARGEST_WORD = 2**15 - 1
 LARGEST_SUM = 2**31 - 1
@@ -43,6 +45,7 @@ def _lanes() -> int:
 
 
 LANES = _lanes()  # numbers that are read at a time
+ROWS, OUTPUTS = 4 if LANES == 32 else 2, 4  # of a tile: its sums stay in 32 registers or 16
 INT, FLOAT = ir.IntType(32), ir.FloatType()
 INDEX = ir.IntType(np.dtype(np.intp).itemsize * 8)
 
@@ -204,7 +207,6 @@ def multiply(
 
     `words` [rows, size] times `by` [rows]; `weight` [OUTPUTS, tiles, size], of which [n, t] is
     output OUTPUTS t + n, times `scales` [outputs]; `bias` [outputs]. `size` is a multiple of LANES.
-    The weights of a tile lie far apart: memory gives more to several streams than to one.
     """
     for strip in range(first, last, STRIP):
         for band in range(0, len(words), BAND):
@@ -214,3 +216,26 @@ def multiply(
                     _tile_of_rows(words, by, weight, scales, bias, out, row, number)
                 for row in range(end - (end - band) % ROWS, end):
                     _tile_of_one(words, by, weight, scales, bias, out, row, number)
+
+
+@compile_loop
+def multiply_row(
+    row: Floats, weight: Floats, bias: Floats, out: Floats, first: int, last: int
+) -> None:
+    """Write tiles [first, last) of `out` [outputs] for one row [size] of float32 numbers.
+
+    `weight` [OUTPUTS, tiles, size] and `bias` [outputs] as in `multiply`.
+    """
+    for number in range(first, last):
+        w0, w1, w2, w3 = weight[0, number], weight[1, number], weight[2, number], weight[3, number]
+        a = b = c = d = np.float32(0)
+        for i in range(len(row)):
+            x = row[i]
+            a += x * w0[i]
+            b += x * w1[i]
+            c += x * w2[i]
+            d += x * w3[i]
+        at = OUTPUTS * number
+        out[at], out[at + 1], out[at + 2], out[at + 3] = (
+            a + bias[at], b + bias[at + 1], c + bias[at + 2], d + bias[at + 3],
+        )  # fmt: skip

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 import torch
 import torch.nn.functional as F
@@ -67,24 +68,46 @@ class Kernels:
         """Return the product of rows with a weight [outputs, size] in int8, plus `bias`."""
         loops, (outputs, size) = self._product, weight.shape
         more, wider = -outputs % loops.OUTPUTS, -size % loops.LANES
-        if more or wider:
-            weight = F.pad(weight, (0, wider, 0, more))
-        tiled = weight.view(-1, loops.OUTPUTS, size + wider)
-        laid_out = [tiled.transpose(0, 1).contiguous().numpy()]
-        laid_out += [F.pad(each, (0, more)).numpy() for each in (scales, bias)]
-        tiles, numbers, steps = len(tiled), tiled.numel(), loops.word_steps(size, weight_steps)
+        parts = self._parts(weight, wider)
+        laid_out = parts, *(F.pad(each, (0, more)).numpy() for each in (scales, bias))
+        tiles, steps = parts.shape[1], loops.word_steps(size, weight_steps)
 
         def multiply(rows: Tensor) -> Tensor:
             count = rows.shape[0]
             words, by = np.empty((count, size + wider), np.int16), np.empty(count, np.float32)
             out = np.empty((count, outputs + more), np.float32)
             self._share_rows(rows, loops.to_words, rows.numpy(), words, by, steps)
-            shares = min(self._threads, count * numbers // (PER_NUMBER * SHARE))
+            shares = min(self._threads, count * parts.size // (PER_NUMBER * SHARE))
             self._share(tiles, shares, loops.multiply, words, by, *laid_out, out)
             product = torch.from_numpy(out)
             return product[:, :outputs] if more else product
 
         return multiply
+
+    def row_product(self, weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """Return the product of one row with a copy of a float32 weight [outputs, size]."""
+        outputs, more = len(weight), -len(weight) % self._product.OUTPUTS
+        parts = self._parts(weight)
+        added = np.zeros(outputs + more, np.float32)
+        if bias is not None:
+            added[:outputs] = bias.numpy()
+        shares = min(self._threads, parts.size // (PER_NUMBER * SHARE))
+
+        def multiply(row: Tensor) -> Tensor:
+            out = np.empty((1, outputs + more), np.float32)
+            given = row.numpy()[0], parts, added, out[0]
+            self._share(parts.shape[1], shares, self._product.multiply_row, *given)
+            return torch.from_numpy(out)[:, :outputs]
+
+        return multiply
+
+    def _parts(self, weight: Tensor, wider: int = 0) -> npt.NDArray[Any]:
+        """Return a weight [outputs, size] in parts, filled up with zeros."""
+        count = self._product.OUTPUTS
+        more = -len(weight) % count
+        if more or wider:
+            weight = F.pad(weight, (0, wider, 0, more))
+        return weight.view(-1, count, weight.shape[1]).transpose(0, 1).contiguous().numpy()
 
     def keep(self, new: Tensor, slots: Tensor, steps: Tensor, scales: Tensor) -> None:
         """Write new keys and values to an int8 cache; see `compiled.keep`."""

@@ -36,6 +36,7 @@ ACTIVATION_ZERO = 128
 WEIGHT_STEPS = 127
 FEWER_STEPS = 63
 QUIET = 1e-30  # a row of zeros is divided by this
+UNAVAILABLE = (RuntimeError, AttributeError, NotImplementedError)  # said by torch's operators
 FEW_ROWS = 64  # for which reading the weights takes longer than multiplying
 
 
@@ -70,14 +71,22 @@ class PlainLinear:
 
 
 class PackedLinear:
-    """oneDNN with the weight in the layout that it likes best, float32 or bfloat16."""
+    """oneDNN with the weight in the layout that it likes best, float32 or bfloat16.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    With `kernels` a second copy, in float32, is read for rows that come alone.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, *, kernels: Kernels | None = None
+    ) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         self._bias = bias
+        self._alone = None if kernels is None else kernels.row_product(weight, bias)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
+        if self._alone is not None and rows.shape[0] == 1:
+            return self._alone(rows)
         return _tensor(
             torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
         )
@@ -117,7 +126,7 @@ def weight_steps() -> int:
     try:
         product = Int8Linear(torch.ones(size, size), steps=WEIGHT_STEPS)
         sums = [product(torch.ones(rows, size)) for rows in (1, 16)]  # each has a loop of its own
-    except (RuntimeError, AttributeError, NotImplementedError):
+    except UNAVAILABLE:
         return WEIGHT_STEPS  # there is no such product at all
     whole = all(bool(torch.all((each / size - 1).abs() < 0.01)) for each in sums)
     return WEIGHT_STEPS if whole else FEWER_STEPS
@@ -260,30 +269,38 @@ def choose(dtype: torch.dtype, device: torch.device, quantization: Quantization)
 
 
 def prepare(
-    name: str, dtype: torch.dtype, device: torch.device, kernels: Kernels | None = None
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    kernels: Kernels | None = None,
+    *,
+    twice: bool = False,
 ) -> Kind:
-    """Return the kind of product, or `F.linear` where this processor or this torch lacks it."""
+    """Return the kind of product, or `F.linear` where this processor or this torch lacks it.
+
+    With `twice` a weight may be held in two layouts.
+    """
     kind = KINDS[name]
     if kind is WeightOnlyLinear:  # made of torch's own operators, but for what is tried there
         return functools.partial(WeightOnlyLinear, multiply=find_multiply(dtype, device))
     if name == "plain":
         return kind
-    kinds = [kind]
-    failures: tuple[type[Exception], ...] = (
-        RuntimeError,
-        AttributeError,
-        NotImplementedError,
-    )
-    if kind is Int8Linear and kernels is not None:
-        kinds.insert(0, functools.partial(WordsLinear, kernels=kernels))
+    kinds: list[Kind] = [kind]
+    failures: tuple[type[Exception], ...] = UNAVAILABLE
+    if kernels is not None:
         failures += kernels.failures
+        if kind is Int8Linear:
+            kinds.insert(0, functools.partial(WordsLinear, kernels=kernels))
+        elif kind is PackedLinear and twice and dtype is torch.float32:
+            kinds.insert(0, functools.partial(PackedLinear, kernels=kernels))
     generator = torch.Generator().manual_seed(0)
     weight, rows = torch.randn(64, 96, generator=generator), torch.randn(3, 96, generator=generator)
-    wanted = weight.to(dtype).float() @ rows.T
+    wanted = weight.to(dtype).float() @ torch.cat([rows[:1], rows]).T
     inner = dtype if name == "packed" else torch.float32
     for each in kinds:
         try:
-            found = each(weight.to(dtype), None)(rows.to(inner)).float().T
+            product = each(weight.to(dtype), None)
+            found = torch.cat([product(part.to(inner)) for part in (rows[:1], rows)]).float().T
         except failures as failure:
             log.warning("linear_unavailable", kind=name, why=str(failure).splitlines()[0])
             continue

@@ -22,6 +22,8 @@ from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, bytes
 from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
 from kogpt_bot.generation.operators import Operators, TorchOperators
 
+HELD_TWICE = 512 << 20  # bytes of a model that is small enough for it
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -116,7 +118,10 @@ class GPTJ:
                 shape.heads, shape.head, self.dtype, self.devices[0], in_cache
             )
         self._recorded: tuple[KVStore, DecodeGraphs] | None = None
-        linear = prepare(self.kind, stored, self.devices[-1], self._kernels)
+        linear = prepare(
+            self.kind, stored, self.devices[-1], self._kernels,
+            twice=shape.parameters * stored.itemsize < HELD_TWICE,
+        )  # fmt: skip
         self._embedding = weights.embedding.to(self.devices[0])
         self._blocks: list[Block] = []
         for device, layer in zip(self.devices, weights.layers, strict=True):

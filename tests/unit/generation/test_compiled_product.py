@@ -1,5 +1,7 @@
 """The product with int8 weights in compiled loops: exact sums, whatever shares the batch."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,27 @@ def test_it_is_what_whole_numbers_give_to_the_last_bit(under_test, rows, outputs
     assert torch.equal(alone[0], found[rows // 2])
 
 
+@pytest.mark.parametrize("wide", [True, False])
+def test_other_processors_read_more_or_less_at_a_time_and_give_the_same(monkeypatch, wide):
+    import llvmlite.binding
+    import numba
+
+    from kogpt_bot.generation import compiled, compiled_product
+
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: {"avx512bw": wide})
+    for name in ("compile_loop", "compile_exactly"):  # not kept on disk in the real one's place
+        monkeypatch.setattr(compiled, name, numba.njit(error_model="numpy"))
+    spec = importlib.util.spec_from_file_location("other", compiled_product.__file__)
+    other = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(other)
+    assert (other.LANES, other.ROWS) == ((32, 4) if wide else (16, 2))
+    weight, scales, bias = random_product(50, 70)
+    asked, ours = torch.randn(39, 70), kernels.Kernels(1)
+    found = ours.product(weight, scales, bias, 127)(asked)
+    ours._product = other
+    assert torch.equal(ours.product(weight, scales, bias, 127)(asked), found)
+
+
 @pytest.mark.parametrize("size", [96, 4096, 20_480])
 def test_the_largest_numbers_add_up(under_test, size):
     weight = torch.full((8, size), 127, dtype=torch.int8)
@@ -61,6 +84,27 @@ def test_a_row_with_nan_or_infinity_shows_it_and_no_other_does(under_test, value
     found = multiply(asked)
     assert not found[2].isfinite().any()
     assert torch.equal(found[[0, 1, 3, 4]], whole[[0, 1, 3, 4]])
+
+
+@pytest.mark.parametrize(("outputs", "size"), [(1, 1), (7, 5), (64, 200), (90, 33)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_one_row_of_full_precision_is_what_many_are(under_test, outputs, size, biased):
+    generator = torch.Generator().manual_seed(size)
+    weight, asked = torch.randn(outputs, size), torch.randn(3, size, generator=generator)
+    bias = torch.randn(outputs) if biased else None
+    product = linear.PackedLinear(weight, bias, kernels=under_test)
+    rows = torch.cat([product(asked[n : n + 1]) for n in range(3)])
+    torch.testing.assert_close(rows, product(asked))
+    asked[1, 0] = float("nan")
+    assert product(asked[1:2]).isnan().all()
+
+
+def test_a_model_that_is_held_twice_has_the_rows_that_come_alone_read_the_copy():
+    cpu, found = torch.device("cpu"), kernels.find(torch.float32, torch.device("cpu"))
+    for dtype, twice in ((torch.float32, True), (torch.float32, False), (torch.bfloat16, True)):
+        kind = linear.prepare("packed", dtype, cpu, found, twice=twice)
+        copied = getattr(kind, "keywords", {}).get("kernels") is found
+        assert copied is (dtype is torch.float32 and twice)
 
 
 def test_a_row_of_zeros_gives_the_bias(under_test):
