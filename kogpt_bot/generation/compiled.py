@@ -1,7 +1,9 @@
-"""Loops over float32 arrays, compiled for this processor by numba. Imported by `kernels.py` alone.
+"""Loops over float32 arrays, compiled for this processor by numba, for `kernels.py`.
 
 What is compiled is kept on disk where numba finds a place that can be written, so that only the
 first start pays for it (some seconds).
+It knows of its own file's date only: whoever changes here what `compiled_product.py`
+imports touches that file too.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba.core.errors import NumbaError
 
-FAILURES = (NumbaError,)  # what compiling may raise
+from kogpt_bot.generation.operators import CUBE, GELU
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
+Turns = npt.NDArray[np.complex64]
 Signed = npt.NDArray[np.int8]
 Numbers = Floats | Signed
 
@@ -30,6 +32,8 @@ C1, C2, C3, C4, C5, C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k
 SMALLEST, LARGEST = np.float32(-126), np.float32(127)  # exponents of normal float32 numbers
 BIAS = np.int32(127)  # of a float32's exponent
 MANTISSA = np.int32(23)  # bits
+
+GELU_1, GELU_3 = np.float32(GELU), np.float32(GELU * CUBE)
 
 QUIET_BITS = np.float32(1e-30).view(np.int32)  # a row of zeros is divided by this
 UNSIGNED = np.int32(0x7FFF_FFFF)
@@ -45,7 +49,8 @@ def compile_loop(function: Callable[..., Any]) -> Any:
 
 
 def compile_exactly(function: Callable[..., Any]) -> Any:
-    """Compile a function whose operations are carried out as they are written."""
+    """Compile a function whose operations are carried out as they are written: two forms of a loop
+    give the same to the last bit."""
     return _compile(function)
 
 
@@ -59,8 +64,11 @@ def _compile(function: Callable[..., Any], **options: Any) -> Any:
 
 @compile_loop
 def exponential(x: np.float32) -> np.float32:
-    """Return exp(x) = 2^n 2^f: n as the exponent's bits, and for f in [-0.5, 0.5] the series of
-    2^f, whose seventh term is within float32's rounding."""
+    """Return exp(x), at least 2^-126 and at most 2^127.
+
+    2^n 2^f: n as the exponent's bits, and for f in [-0.5, 0.5] the series of 2^f, whose seventh
+    term is within float32's rounding.
+    """
     powers = min(max(x * LOG2_E, SMALLEST), LARGEST)
     whole = np.floor(powers + HALF)
     f = powers - whole
@@ -231,3 +239,30 @@ def widen(
             scale = scales[head, begin + t]
             for i in range(size):
                 out[head, t, i] = np.float32(steps[head, begin + t, i]) * scale
+
+
+@compile_loop
+def rotate(joined: Floats, turns: Turns, parts: int, size: int, first: int, last: int) -> None:
+    """Turn the leading neighbours of each of the first `parts` parts of `size` numbers in a row.
+
+    `turns` [rows, pairs] is how far.
+    """
+    for row in range(first, last):
+        turn = turns[row]
+        for part in range(parts):
+            pairs = joined[row, part * size :][: 2 * len(turn)].view(np.complex64)
+            for pair in range(len(turn)):
+                pairs[pair] *= turn[pair]
+
+
+@compile_loop
+def gelu(joined: Floats, both: Floats, width: int, first: int, last: int) -> None:
+    """Write GPT-J's GELU of `joined` [.., 3 width + inner] to `both` [.., width + inner].
+
+    x (1 + tanh(z)) / 2 = x / (1 + exp(-2 z)), z = sqrt(2/pi) (x + 0.044715 x^3).
+    """
+    for row in range(first, last):
+        given, out = joined[row, 3 * width :], both[row, width:]
+        for i in range(len(given)):
+            x = given[i]
+            out[i] = x / (ONE + exponential(-x * (GELU_1 + GELU_3 * x * x)))

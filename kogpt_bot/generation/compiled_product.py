@@ -1,4 +1,4 @@
-"""Products that wait for the memory, compiled by numba. Imported by `kernels.py` alone.
+"""Products that wait for the memory, compiled by numba, for `kernels.py`.
 
 Memory gives more to several streams than to one, so a weight lies in OUTPUTS parts that are read
 side by side: output OUTPUTS t + n is in place t of part n.
@@ -29,30 +29,23 @@ from kogpt_bot.generation.compiled import (
     compile_loop,
 )
 
-Words = npt.NDArray[np.int16]
+Int16 = npt.NDArray[np.int16]
 
-STRIP, BAND = 16, 32  # tiles and rows that are multiplied while the nearest caches hold them
-LARGEST_WORD = 2**15 - 1
-LARGEST_SUM = 2**31 - 1
+LANES = 32 if binding.get_host_cpu_features().get("avx512bw") else 16  # read at a time
+PADDED = 32  # rows and weights are filled up to a multiple of this, whatever LANES is
+OUTPUTS = 4  # of a tile, and streams of the memory; written out in places below
+ROWS = 4 if LANES == 32 else 2  # of a tile, whose sums stay in 32 registers or 16
+STRIP, BAND = 16, 32  # tiles and rows that are multiplied while a cache may hold them
+LARGEST_INT16, LARGEST_INT32 = 2**15 - 1, 2**31 - 1
 
-
-def _lanes() -> int:
-    try:
-        wide = binding.get_host_cpu_features().get("avx512bw")
-    except RuntimeError:  # not an x86, not an ARM
-        wide = False
-    return 32 if wide else 16
-
-
-LANES = _lanes()  # numbers that are read at a time
-ROWS, OUTPUTS = 4 if LANES == 32 else 2, 4  # of a tile: its sums stay in 32 registers or 16
-INT, FLOAT = ir.IntType(32), ir.FloatType()
-INDEX = ir.IntType(np.dtype(np.intp).itemsize * 8)
+FLOAT, INT, INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(np.dtype(np.intp).itemsize * 8)
+BYTES, WORDS, WIDE = (ir.VectorType(ir.IntType(bits), LANES) for bits in (8, 16, 32))
+SUM, RESULT = ir.VectorType(INT, LANES // 2), ir.VectorType(FLOAT, OUTPUTS)
 
 
-def word_steps(size: int, weight_steps: int) -> int:
-    """Return how many steps a word may have on each side of zero, for `size` of them to add up."""
-    return min(LARGEST_WORD, LARGEST_SUM // (weight_steps * size))
+def largest_step(size: int, weight_steps: int) -> int:
+    """Return the largest number of a row of `size`, so that its sums stay within 32 bits."""
+    return min(LARGEST_INT16, LARGEST_INT32 // (weight_steps * size))
 
 
 class _Array:
@@ -84,70 +77,67 @@ class _Array:
 def _tile(rows: int) -> Any:
     """Return a function that writes a tile of the product: OUTPUTS numbers of each of `rows`.
 
-    It is called with (words, by, weight, scales, bias, out, row, number): `multiply`'s arrays, the
-    first row, and which tile of the outputs.
+    It is called with (steps, row_scales, weight, scales, bias, out, row, tile): `multiply`'s
+    arrays, the first row, and which tile of the outputs.
     """
-    wide, sum_ = ir.VectorType(INT, LANES), ir.VectorType(INT, LANES // 2)
-    bytes_, words_ = (ir.VectorType(ir.IntType(bits), LANES) for bits in (8, 16))
-    result = ir.VectorType(FLOAT, OUTPUTS)
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> None:
-        *arrays, row, number = given
-        words, by, weight, scales, bias, out = (
+        *arrays, row, tile = given
+        steps, row_scales, weight, scales, bias, out = (
             _Array(context, builder, kind, value)
             for kind, value in zip(signature.args, arrays, strict=False)
         )
         down = [builder.add(row, INDEX(each)) for each in range(rows)]
-        start = builder.block
-        body, after = (builder.append_basic_block(name) for name in ("body", "after"))
-        builder.branch(body)
-
-        builder.position_at_end(body)
-        at = builder.phi(INDEX)
-        totals = [[builder.phi(sum_) for _ in range(OUTPUTS)] for _ in down]
-        numbers = [
-            builder.sext(weight.read(bytes_, INDEX(each), number, at), wide)
-            for each in range(OUTPUTS)
-        ]
-        sums = []
-        for each, own in zip(down, totals, strict=True):
-            word = builder.sext(words.read(words_, each, at), wide)
-            pairs = (_neighbours(builder, builder.mul(word, number)) for number in numbers)
-            sums.append([builder.add(*both) for both in zip(own, pairs, strict=True)])
-        following = builder.add(at, INDEX(LANES))
-        at.add_incoming(INDEX(0), start)
-        at.add_incoming(following, body)
-        for own, new in zip(totals, sums, strict=True):
-            for total, found in zip(own, new, strict=True):
-                total.add_incoming(sum_(None), start)
-                total.add_incoming(found, body)
-        builder.cbranch(builder.icmp_signed("<", following, weight.width), body, after)
-
-        builder.position_at_end(after)
-        output = builder.mul(number, INDEX(OUTPUTS))
+        sums = _summed(builder, steps, weight, down, tile)
+        output = builder.mul(tile, INDEX(OUTPUTS))
         for each, own in zip(down, sums, strict=True):
-            product = builder.sitofp(_added_up(builder, own), result)
-            product = builder.fmul(product, _four_times(builder, by.read(FLOAT, each)))
-            product = builder.fmul(product, scales.read(result, output))
-            product = builder.fadd(product, bias.read(result, output))
-            builder.store(product, out.place(result, each, output), align=1)
+            product = builder.sitofp(_added_up(builder, own), RESULT)
+            product = builder.fmul(product, _splat(builder, row_scales.read(FLOAT, each)))
+            product = builder.fmul(product, scales.read(RESULT, output))
+            product = builder.fadd(product, bias.read(RESULT, output))
+            builder.store(product, out.place(RESULT, each, output), align=1)
 
     @intrinsic
     def tile(
-        _: Any, words: Any, by: Any, weight: Any, scales: Any, bias: Any, out: Any, row: Any,
-        number: Any,
+        _: Any, steps: Any, row_scales: Any, weight: Any, scales: Any, bias: Any, out: Any,
+        row: Any, tile: Any,
     ) -> Any:  # fmt: skip
-        return types.void(words, by, weight, scales, bias, out, row, number), generate
+        return types.void(steps, row_scales, weight, scales, bias, out, row, tile), generate
 
     return tile
+
+
+def _summed(builder: Any, steps: _Array, weight: _Array, down: Sequence[Any], tile: Any) -> Any:
+    """Return a vector of sums for each row of `down` and each output of a tile."""
+    start = builder.block
+    body, after = (builder.append_basic_block(name) for name in ("body", "after"))
+    builder.branch(body)
+    builder.position_at_end(body)
+    at = builder.phi(INDEX)
+    totals = [[builder.phi(SUM) for _ in range(OUTPUTS)] for _ in down]
+    parts = [weight.read(BYTES, INDEX(part), tile, at) for part in range(OUTPUTS)]
+    weights = [builder.sext(part, WIDE) for part in parts]
+    sums = []
+    for row, before in zip(down, totals, strict=True):
+        numbers = builder.sext(steps.read(WORDS, row, at), WIDE)
+        pairs = (_neighbours(builder, builder.mul(numbers, each)) for each in weights)
+        sums.append([builder.add(*both) for both in zip(before, pairs, strict=True)])
+    following = builder.add(at, INDEX(LANES))
+    at.add_incoming(INDEX(0), start)
+    at.add_incoming(following, body)
+    for before, new in zip(totals, sums, strict=True):
+        for total, found in zip(before, new, strict=True):
+            total.add_incoming(SUM(None), start)
+            total.add_incoming(found, body)
+    builder.cbranch(builder.icmp_signed("<", following, weight.width), body, after)
+    builder.position_at_end(after)
+    return sums
 
 
 def _neighbours(builder: Any, vector: Any) -> Any:
     """Return the sums of each two neighbours of a vector."""
     even, odd = (range(first, vector.type.count, 2) for first in (0, 1))
-    return builder.add(
-        _picked(builder, vector, vector, even), _picked(builder, vector, vector, odd)
-    )
+    return builder.add(*(_picked(builder, vector, vector, each) for each in (even, odd)))
 
 
 def _added_up(builder: Any, four: Sequence[Any]) -> Any:
@@ -168,7 +158,7 @@ def _picked(builder: Any, first: Any, second: Any, places: Sequence[int]) -> Any
     return builder.shuffle_vector(first, second, ir.Constant(mask, list(places)))
 
 
-def _four_times(builder: Any, number: Any) -> Any:
+def _splat(builder: Any, number: Any) -> Any:
     empty = ir.Constant(ir.VectorType(number.type, OUTPUTS), ir.Undefined)
     filled = builder.insert_element(empty, number, INT(0))
     return _picked(builder, filled, filled, [0] * OUTPUTS)
@@ -178,9 +168,11 @@ _tile_of_rows, _tile_of_one = _tile(ROWS), _tile(1)
 
 
 @compile_loop
-def to_words(rows: Floats, words: Words, by: Floats, steps: int, first: int, last: int) -> None:
-    """Write rows [first, last) [.., size] as words of `steps` on each side of zero, and what a step
-    is; what `words` has beyond `size` are zeros.
+def to_int16(
+    rows: Floats, steps: Int16, row_scales: Floats, largest: int, first: int, last: int
+) -> None:
+    """Write rows [first, last) [.., size] as whole numbers up to `largest` on each side of zero,
+    and what a step of each row is; what `steps` has beyond `size` are zeros.
 
     The largest is found among the bits: without their sign they are ordered as the numbers are,
     NaN above all, and whole numbers are compared many at a time.
@@ -190,32 +182,32 @@ def to_words(rows: Floats, words: Words, by: Floats, steps: int, first: int, las
         most = QUIET_BITS
         for i in range(size):
             most = max(most, bits[row, i] & UNSIGNED)
-        by.view(np.int32)[row] = most
-        by[row] /= np.float32(steps)
-        factor = np.float32(1) / by[row]
+        row_scales.view(np.int32)[row] = most
+        row_scales[row] /= np.float32(largest)
+        factor = np.float32(1) / row_scales[row]
         for i in range(size):
-            words[row, i] = np.int16(np.int32(np.rint(rows[row, i] * factor)))
-        words[row, size:] = 0
+            steps[row, i] = np.int16(np.int32(np.rint(rows[row, i] * factor)))
+        steps[row, size:] = 0
 
 
 @compile_exactly
 def multiply(
-    words: Words, by: Floats, weight: Signed, scales: Floats, bias: Floats, out: Floats,
+    steps: Int16, row_scales: Floats, weight: Signed, scales: Floats, bias: Floats, out: Floats,
     first: int, last: int,
 ) -> None:  # fmt: skip
     """Write tiles [first, last) of `out` [rows, outputs], OUTPUTS numbers of a row each.
 
-    `words` [rows, size] times `by` [rows]; `weight` [OUTPUTS, tiles, size], of which [n, t] is
-    output OUTPUTS t + n, times `scales` [outputs]; `bias` [outputs]. `size` is a multiple of LANES.
+    `steps` [rows, size] times `row_scales` [rows]; `weight` [OUTPUTS, tiles, size] times `scales`
+    [outputs]; `bias` [outputs]. `size` is a multiple of PADDED.
     """
     for strip in range(first, last, STRIP):
-        for band in range(0, len(words), BAND):
-            end = min(band + BAND, len(words))
-            for number in range(strip, min(strip + STRIP, last)):
+        for band in range(0, len(steps), BAND):
+            end = min(band + BAND, len(steps))
+            for tile in range(strip, min(strip + STRIP, last)):
                 for row in range(band, end - ROWS + 1, ROWS):
-                    _tile_of_rows(words, by, weight, scales, bias, out, row, number)
+                    _tile_of_rows(steps, row_scales, weight, scales, bias, out, row, tile)
                 for row in range(end - (end - band) % ROWS, end):
-                    _tile_of_one(words, by, weight, scales, bias, out, row, number)
+                    _tile_of_one(steps, row_scales, weight, scales, bias, out, row, tile)
 
 
 @compile_loop
@@ -226,8 +218,8 @@ def multiply_row(
 
     `weight` [OUTPUTS, tiles, size] and `bias` [outputs] as in `multiply`.
     """
-    for number in range(first, last):
-        w0, w1, w2, w3 = weight[0, number], weight[1, number], weight[2, number], weight[3, number]
+    for tile in range(first, last):
+        w0, w1, w2, w3 = weight[0, tile], weight[1, tile], weight[2, tile], weight[3, tile]
         a = b = c = d = np.float32(0)
         for i in range(len(row)):
             x = row[i]
@@ -235,7 +227,6 @@ def multiply_row(
             b += x * w1[i]
             c += x * w2[i]
             d += x * w3[i]
-        at = OUTPUTS * number
-        out[at], out[at + 1], out[at + 2], out[at + 3] = (
-            a + bias[at], b + bias[at + 1], c + bias[at + 2], d + bias[at + 3],
-        )  # fmt: skip
+        at = OUTPUTS * tile
+        out[at], out[at + 1] = a + bias[at], b + bias[at + 1]
+        out[at + 2], out[at + 3] = c + bias[at + 2], d + bias[at + 3]

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from kogpt_bot.generation.attention import Paged, Plan, Segment, tables_of
-from kogpt_bot.generation.gpu_kernels import PagedLook, reason
+from kogpt_bot.generation.gpu_kernels import PagedLook
+from kogpt_bot.generation.kernels import reason
 from kogpt_bot.generation.kv_blocks import BLOCK
 
 log = structlog.get_logger(__name__)

@@ -27,7 +27,8 @@ PREFIXES = (
     "LC_", "XDG_", "PYTHON", "MALLOC_", "GLIBC_TUNABLES",
     "HF_", "TRANSFORMERS_", "ACCELERATE_", "SAFETENSORS_", "TOKENIZERS_",
     "CUDA_", "NVIDIA_", "CUBLAS_", "CUDNN_", "NCCL_", "HIP_", "ROCM_", "ROCR_", "HSA_",
-    "TORCH_", "PYTORCH_", "TORCHINDUCTOR_", "TRITON_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_",
+    "TORCH_", "PYTORCH_", "TORCHINDUCTOR_", "TRITON_", "NUMBA_",
+    "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_",
 )  # fmt: skip
 OURS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait must not burn the core the daemon runs on

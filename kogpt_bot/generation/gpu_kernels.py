@@ -14,6 +14,8 @@ import structlog
 import torch
 from torch import Tensor
 
+from kogpt_bot.generation.kernels import reason
+
 log = structlog.get_logger(__name__)
 
 SWITCH = "KOGPT_BOT_GPU_KERNELS"  # off: torch's own operators on a GPU
@@ -141,10 +143,3 @@ def _serves(error: Callable[[], float], tolerance: float) -> bool:
         log.warning("kernels_wrong", error=found)
         return False
     return True
-
-
-def reason(failure: Exception) -> str:
-    """Return a failure in one line: CUDA says the essential first, a compiler last."""
-    lines = [line.strip() for line in str(failure).strip().splitlines()]
-    said = lines if len(lines) < 2 else [lines[0], lines[-1]]
-    return f"{type(failure).__name__}: {' ... '.join(said)}"

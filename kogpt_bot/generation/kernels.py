@@ -1,6 +1,6 @@
 """Compiled loops where torch's operators are slow on a CPU: an optional part, tried at start.
 
-numba compiles them: `compiled.py`, `compiled_operators.py`, `compiled_product.py`.
+numba compiles them: `compiled.py`, `compiled_product.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kogpt_bot.generation.operators import TorchOperators
@@ -23,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 TOLERANCE = 1e-4
 SHARE = 1 << 16  # numbers: fewer are done with before another thread is awake
-PER_NUMBER = 16  # products in the time of one of those
+PRODUCTS = 16 * SHARE  # the same of numbers of a weight, times rows
 
 
 class Kernels:
@@ -31,22 +30,20 @@ class Kernels:
 
     def __init__(self, threads: int) -> None:
         """Raises ImportError where there is no numba, OSError where its compiler does not load."""
-        from kogpt_bot.generation import compiled, compiled_operators, compiled_product
+        from kogpt_bot.generation import compiled, compiled_product
 
-        self._look, self._keep, self._widen = compiled.look, compiled.keep, compiled.widen
-        self._between, self._product = compiled_operators, compiled_product
-        self.failures: tuple[type[Exception], ...] = compiled.FAILURES  # what compiling may raise
+        self._loops, self._product = compiled, compiled_product
         self._threads = threads
         self._others = ThreadPoolExecutor(threads - 1, "kernels") if threads > 1 else None
 
     def rotate(self, joined: Tensor, turns: Tensor, parts: int, size: int) -> None:
         """Rotate in place; see `Operators`."""
         given = joined.numpy(), turns.numpy(), parts, size
-        self._share_rows(joined, self._between.rotate, *given)
+        self._share_rows(joined, self._loops.rotate, *given)
 
     def gelu(self, joined: Tensor, both: Tensor, width: int) -> None:
         """Write the GELU of what follows 3 width to what follows `width`."""
-        self._share_rows(joined, self._between.gelu, joined.numpy(), both.numpy(), width)
+        self._share_rows(joined, self._loops.gelu, joined.numpy(), both.numpy(), width)
 
     def look(
         self,
@@ -60,59 +57,63 @@ class Kernels:
         by = None if scales is None else scales.numpy()
         given = cache.numpy(), by, queries.numpy(), out.numpy(), spans.numpy()
         heads = queries.shape[1]
-        self._share(heads, min(heads, self._threads), self._look, *given)
+        self._share(heads, min(heads, self._threads), self._loops.look, *given)
 
     def product(
-        self, weight: Tensor, scales: Tensor, bias: Tensor, weight_steps: int
+        self, weight: Tensor, scales: Tensor, bias: Tensor | None, weight_steps: int
     ) -> Callable[[Tensor], Tensor]:
         """Return the product of rows with a weight [outputs, size] in int8, plus `bias`."""
         loops, (outputs, size) = self._product, weight.shape
-        more, wider = -outputs % loops.OUTPUTS, -size % loops.LANES
-        parts = self._parts(weight, wider)
-        laid_out = parts, *(F.pad(each, (0, more)).numpy() for each in (scales, bias))
-        tiles, steps = parts.shape[1], loops.word_steps(size, weight_steps)
+        padded = size + -size % loops.PADDED
+        parts = self._interleaved(weight, padded)
+        laid_out = parts, self._filled(scales, parts), self._filled(bias, parts)
+        largest = loops.largest_step(size, weight_steps)
 
         def multiply(rows: Tensor) -> Tensor:
             count = rows.shape[0]
-            words, by = np.empty((count, size + wider), np.int16), np.empty(count, np.float32)
-            out = np.empty((count, outputs + more), np.float32)
-            self._share_rows(rows, loops.to_words, rows.numpy(), words, by, steps)
-            shares = min(self._threads, count * parts.size // (PER_NUMBER * SHARE))
-            self._share(tiles, shares, loops.multiply, words, by, *laid_out, out)
-            product = torch.from_numpy(out)
-            return product[:, :outputs] if more else product
+            steps, row_scales = np.empty((count, padded), np.int16), np.empty(count, np.float32)
+            out = np.empty((count, len(laid_out[1])), np.float32)
+            self._share_rows(rows, loops.to_int16, rows.numpy(), steps, row_scales, largest)
+            shares = min(self._threads, count * parts.size // PRODUCTS)
+            self._share(parts.shape[1], shares, loops.multiply, steps, row_scales, *laid_out, out)
+            return torch.from_numpy(out)[:, :outputs].contiguous()
 
         return multiply
 
     def row_product(self, weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
         """Return the product of one row with a copy of a float32 weight [outputs, size]."""
-        outputs, more = len(weight), -len(weight) % self._product.OUTPUTS
-        parts = self._parts(weight)
-        added = np.zeros(outputs + more, np.float32)
-        if bias is not None:
-            added[:outputs] = bias.numpy()
-        shares = min(self._threads, parts.size // (PER_NUMBER * SHARE))
+        parts = self._interleaved(weight, weight.shape[1])
+        added, outputs = self._filled(bias, parts), len(weight)
+        shares = min(self._threads, parts.size // PRODUCTS)
 
         def multiply(row: Tensor) -> Tensor:
-            out = np.empty((1, outputs + more), np.float32)
+            out = np.empty((1, len(added)), np.float32)
             given = row.numpy()[0], parts, added, out[0]
             self._share(parts.shape[1], shares, self._product.multiply_row, *given)
             return torch.from_numpy(out)[:, :outputs]
 
         return multiply
 
-    def _parts(self, weight: Tensor, wider: int = 0) -> npt.NDArray[Any]:
-        """Return a weight [outputs, size] in parts, filled up with zeros."""
-        count = self._product.OUTPUTS
-        more = -len(weight) % count
-        if more or wider:
-            weight = F.pad(weight, (0, wider, 0, more))
-        return weight.view(-1, count, weight.shape[1]).transpose(0, 1).contiguous().numpy()
+    def _interleaved(self, weight: Tensor, padded: int) -> npt.NDArray[Any]:
+        """Return a copy of a weight [outputs, size] in parts; see `compiled_product`."""
+        count, (outputs, size) = self._product.OUTPUTS, weight.shape
+        parts = weight.new_zeros(count, -(-outputs // count), padded)
+        for part, own in enumerate(weight[first::count] for first in range(count)):
+            parts[part, : len(own), :size] = own
+        return parts.numpy()
+
+    @staticmethod
+    def _filled(numbers: Tensor | None, parts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return numbers [outputs], or zeros, for every output that `parts` has."""
+        filled = np.zeros(parts.shape[0] * parts.shape[1], np.float32)
+        if numbers is not None:
+            filled[: len(numbers)] = numbers.float().numpy()
+        return filled
 
     def keep(self, new: Tensor, slots: Tensor, steps: Tensor, scales: Tensor) -> None:
         """Write new keys and values to an int8 cache; see `compiled.keep`."""
         given = new.numpy(), slots.numpy(), steps.numpy(), scales.numpy()
-        self._share_rows(new, self._keep, *given)
+        self._share_rows(new, self._loops.keep, *given)
 
     def widen(self, steps: Tensor, scales: Tensor, begin: int, length: int) -> Tensor:
         """Return a run of keys or values of an int8 cache as numbers [heads, length, head]."""
@@ -120,7 +121,7 @@ class Kernels:
         out = torch.empty(heads, length, size)
         given = steps.numpy(), scales.numpy(), out.numpy(), begin
         shares = min(heads, self._threads, out.numel() // SHARE)
-        self._share(heads, shares, self._widen, *given)
+        self._share(heads, shares, self._loops.widen, *given)
         return out
 
     def _share_rows(self, rows: Tensor, loop: Callable[..., Any], *given: Any) -> None:
@@ -156,10 +157,13 @@ def find(
     except (ImportError, OSError) as missing:
         log.info("kernels_absent", why=str(missing))
         return None
+    except Exception as failure:  # noqa: BLE001  # another numba, another LLVM
+        log.warning("kernels_unavailable", why=reason(failure))
+        return None
     try:
         error = max(_error(kernels, cache), _operators_error(kernels))
-    except kernels.failures as failure:
-        log.warning("kernels_unavailable", why=str(failure).splitlines()[0])
+    except Exception as failure:  # noqa: BLE001  # a compiler says many things
+        log.warning("kernels_unavailable", why=reason(failure))
         return None
     if error < TOLERANCE:
         return kernels
@@ -206,3 +210,10 @@ def _operators_error(kernels: Kernels) -> float:
         operators.gelu(own, both, width)
         results.append(torch.cat([own, both], dim=1))
     return float((results[0] - results[1]).abs().max())
+
+
+def reason(failure: Exception) -> str:
+    """Return a failure in one line: CUDA says the essential first, a compiler last."""
+    lines = [line.strip() for line in str(failure).strip().splitlines()]
+    said = lines if len(lines) < 2 else [lines[0], lines[-1]]
+    return f"{type(failure).__name__}: {' ... '.join(said)}"

@@ -1,8 +1,8 @@
 """Matrix products with weights that are laid out once for the kernel that multiplies them.
 
-Which kernel is fastest depends on the processor and the precision. The operators used here are
-semi-private to torch: `prepare` tries the chosen one on a small product first, and falls back to
-`F.linear`.
+Which kernel is fastest depends on the processor and the precision. Compiled loops may not compile,
+and the operators used here are semi-private to torch: `prepare` tries what it chose on a small
+product first, and falls back to the next best, at last to `F.linear`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kogpt_bot.generation.checkpoint import release_pages
 from kogpt_bot.generation.gpu_kernels import Multiply, find_multiply
-from kogpt_bot.generation.kernels import Kernels
+from kogpt_bot.generation.kernels import Kernels, reason
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,6 @@ ACTIVATION_ZERO = 128
 WEIGHT_STEPS = 127
 FEWER_STEPS = 63
 QUIET = 1e-30  # a row of zeros is divided by this
-UNAVAILABLE = (RuntimeError, AttributeError, NotImplementedError)  # said by torch's operators
 FEW_ROWS = 64  # for which reading the weights takes longer than multiplying
 
 
@@ -44,7 +43,7 @@ class Quantization(enum.StrEnum):
     """How weights are held for multiplying."""
 
     NONE = "none"  # as loaded
-    # 8 bits a weight, one scale an output; on a CPU also 8 bits an activation, one scale a row
+    # 8 bits a weight, one scale an output; on a CPU rows in whole numbers too, one scale a row
     INT8 = "int8"
 
 
@@ -126,7 +125,7 @@ def weight_steps() -> int:
     try:
         product = Int8Linear(torch.ones(size, size), steps=WEIGHT_STEPS)
         sums = [product(torch.ones(rows, size)) for rows in (1, 16)]  # each has a loop of its own
-    except UNAVAILABLE:
+    except (RuntimeError, AttributeError, NotImplementedError):
         return WEIGHT_STEPS  # there is no such product at all
     whole = all(bool(torch.all((each / size - 1).abs() < 0.01)) for each in sums)
     return WEIGHT_STEPS if whole else FEWER_STEPS
@@ -167,7 +166,7 @@ class Int8Linear:
         return torch.addcmul(self._bias, product, largest, out=product)
 
 
-class WordsLinear:
+class Int16RowsLinear:
     """Loops of our own in whole numbers: 8-bit weights as they are, rows of up to 16 bits.
 
     A row has a scale of its own here too, and finer steps than in 8 bits: a few loud numbers of it
@@ -183,7 +182,6 @@ class WordsLinear:
         give_back: bool = False,
     ) -> None:
         rounded, scales = rounded_weight(weight, WEIGHT_STEPS, give_back=give_back)
-        bias = torch.zeros(len(weight)) if bias is None else bias.float()
         self._product = kernels.product(rounded, scales, bias, WEIGHT_STEPS)
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -257,6 +255,7 @@ KINDS: dict[str, Kind] = {
     "int8": Int8Linear,
     "weight_only": WeightOnlyLinear,
 }
+BY_THEMSELVES = (Int8Linear, Int16RowsLinear, WeightOnlyLinear)  # these round part by part
 
 
 def choose(dtype: torch.dtype, device: torch.device, quantization: Quantization) -> str:
@@ -276,7 +275,8 @@ def prepare(
     *,
     twice: bool = False,
 ) -> Kind:
-    """Return the kind of product, or `F.linear` where this processor or this torch lacks it.
+    """Return the kind of product: loops of our own where `kernels` have them, torch's operator
+    where they do not serve here, `F.linear` where that is missing too.
 
     With `twice` a weight may be held in two layouts.
     """
@@ -286,28 +286,26 @@ def prepare(
     if name == "plain":
         return kind
     kinds: list[Kind] = [kind]
-    failures: tuple[type[Exception], ...] = UNAVAILABLE
-    if kernels is not None:
-        failures += kernels.failures
-        if kind is Int8Linear:
-            kinds.insert(0, functools.partial(WordsLinear, kernels=kernels))
-        elif kind is PackedLinear and twice and dtype is torch.float32:
-            kinds.insert(0, functools.partial(PackedLinear, kernels=kernels))
+    if kernels is not None and kind is Int8Linear:
+        kinds.insert(0, functools.partial(Int16RowsLinear, kernels=kernels))
+    elif kernels is not None and kind is PackedLinear and dtype is torch.float32 and twice:
+        kinds.insert(0, functools.partial(PackedLinear, kernels=kernels))
     generator = torch.Generator().manual_seed(0)
-    weight, rows = torch.randn(64, 96, generator=generator), torch.randn(3, 96, generator=generator)
-    wanted = weight.to(dtype).float() @ torch.cat([rows[:1], rows]).T
+    weight, rows = torch.randn(64, 90, generator=generator), torch.randn(6, 90, generator=generator)
+    wanted = rows @ weight.to(dtype).float().T
     inner = dtype if name == "packed" else torch.float32
     for each in kinds:
+        called = getattr(each, "func", each).__name__
         try:
             product = each(weight.to(dtype), None)
-            found = torch.cat([product(part.to(inner)) for part in (rows[:1], rows)]).float().T
-        except failures as failure:
-            log.warning("linear_unavailable", kind=name, why=str(failure).splitlines()[0])
+            found = torch.cat([product(part.to(inner)) for part in (rows[:1], rows[1:])]).float()
+        except Exception as failure:  # noqa: BLE001  # torch's operators and compilers say many things
+            log.warning("linear_unavailable", kind=called, why=reason(failure))
             continue
         error = float((found - wanted).abs().max() / wanted.abs().max())
         if error < PROBE_TOLERANCE[name]:
             return each
-        log.warning("linear_wrong", kind=name, error=error)
+        log.warning("linear_wrong", kind=called, error=error)
     return PlainLinear if inner is dtype else functools.partial(PlainLinear, dtype=inner)
 
 
@@ -319,11 +317,7 @@ def in_parts(kind: Kind, weight: Tensor, bias: Tensor | None, *, give_back: bool
     """
     if kind is PlainLinear or weight.nbytes <= PART_BYTES:
         return kind(weight, bias)
-    if getattr(kind, "func", kind) in (
-        Int8Linear,
-        WordsLinear,
-        WeightOnlyLinear,
-    ):  # in parts by themselves
+    if getattr(kind, "func", kind) in BY_THEMSELVES:
         return kind(weight, bias, give_back=give_back)
     parts: list[Linear] = []
     for begin, part in _parts(weight):

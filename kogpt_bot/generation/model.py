@@ -11,6 +11,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +23,7 @@ from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, bytes
 from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
 from kogpt_bot.generation.operators import Operators, TorchOperators
 
-HELD_TWICE = 512 << 20  # bytes of a model that is small enough for it
+HELD_TWICE = 512 << 20  # bytes: a model under this may take twice its weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class GPTJ:
         self._recorded: tuple[KVStore, DecodeGraphs] | None = None
         linear = prepare(
             self.kind, stored, self.devices[-1], self._kernels,
-            twice=shape.parameters * stored.itemsize < HELD_TWICE,
+            twice=_room_for_two(shape.parameters * stored.itemsize),
         )  # fmt: skip
         self._embedding = weights.embedding.to(self.devices[0])
         self._blocks: list[Block] = []
@@ -245,3 +246,7 @@ class GPTJ:
         attention.attend(cache, heads[:, 0], attended, made)
         self._operators.gelu(joined, both, width)
         return block.out(both).add_(hidden)
+
+
+def _room_for_two(weights: int) -> bool:
+    return weights < HELD_TWICE and 4 * weights < psutil.virtual_memory().available

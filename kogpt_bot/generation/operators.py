@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GELU = 2 * math.sqrt(2 / math.pi)
+CUBE = 0.044715
 
 
 class Operators(Protocol):
@@ -55,5 +56,5 @@ class TorchOperators:
         if given.device.type != "cpu" or given.dtype is not torch.float32:
             out.copy_(F.gelu(given, approximate="tanh"))
             return
-        torch.addcmul(given.new_full((), GELU), given, given, value=GELU * 0.044715, out=out)
+        torch.addcmul(given.new_full((), GELU), given, given, value=GELU * CUBE, out=out)
         out.mul_(given).sigmoid_().mul_(given)

@@ -1,5 +1,6 @@
 """The product with int8 weights in compiled loops: exact sums, whatever shares the batch."""
 
+import functools
 import importlib.util
 
 import numpy as np
@@ -23,7 +24,8 @@ def under_test(request):
 def random_product(outputs, size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randint(-127, 128, (outputs, size), generator=generator).to(torch.int8)
-    return weight, torch.rand(outputs, generator=generator), torch.randn(outputs)
+    bias = torch.randn(outputs, generator=generator)
+    return weight, torch.rand(outputs, generator=generator), bias
 
 
 @settings(max_examples=80, deadline=None)
@@ -34,12 +36,12 @@ def test_it_is_what_whole_numbers_give_to_the_last_bit(under_test, rows, outputs
     weight, scales, bias = random_product(outputs, size, rows)
     asked = torch.randn(rows, size, generator=torch.Generator().manual_seed(size)) * loudness
     found = under_test.product(weight, scales, bias, 127)(asked)
-    words, by = np.empty((rows, size), np.int16), np.empty(rows, np.float32)
-    steps = compiled_product.word_steps(size, 127)
-    compiled_product.to_words(asked.numpy(), words, by, steps, 0, rows)
-    words, by = torch.from_numpy(words).double(), torch.from_numpy(by).unsqueeze(1)
-    assert ((words * by - asked).abs() <= by * 0.51).all()  # float32 has 24 bits
-    assert torch.equal(found, (words @ weight.double().T).float() * by * scales + bias)
+    steps, by = np.empty((rows, size), np.int16), np.empty(rows, np.float32)
+    largest = compiled_product.largest_step(size, 127)
+    compiled_product.to_int16(asked.numpy(), steps, by, largest, 0, rows)
+    steps, by = torch.from_numpy(steps).double(), torch.from_numpy(by).unsqueeze(1)
+    assert ((steps * by - asked).abs() <= by * 0.51).all()  # float32 has 24 bits
+    assert torch.equal(found, (steps @ weight.double().T).float() * by * scales + bias)
     alone = under_test.product(weight, scales, bias, 127)(asked[rows // 2 : rows // 2 + 1])
     assert torch.equal(alone[0], found[rows // 2])
 
@@ -59,7 +61,7 @@ def test_other_processors_read_more_or_less_at_a_time_and_give_the_same(monkeypa
     spec.loader.exec_module(other)
     tile = (32, 4) if wide else (16, 2)
     assert tile == (other.LANES, other.ROWS)
-    other.to_words = compiled_product.to_words
+    other.to_int16 = compiled_product.to_int16
     weight, scales, bias = random_product(50, 70)
     asked, ours = torch.randn(39, 70), kernels.Kernels(1)
     found = ours.product(weight, scales, bias, 127)(asked)
@@ -115,9 +117,27 @@ def test_a_row_of_zeros_gives_the_bias(under_test):
     assert torch.equal(found, bias.expand(2, -1))
 
 
+def test_a_step_without_rows_gives_none(under_test):
+    weight, scales, bias = random_product(12, 40)
+    assert under_test.product(weight, scales, bias, 127)(torch.empty(0, 40)).shape == (0, 12)
+
+
+@pytest.mark.parametrize("outputs", [65, 68])  # one more than a part has, and a tile more
+@pytest.mark.parametrize("kind", [linear.Int16RowsLinear, linear.PackedLinear])
+def test_a_large_weight_whose_memory_is_given_back_was_copied(monkeypatch, kind, outputs):
+    monkeypatch.setattr(linear, "PART_BYTES", 64 * 2048 * 4)
+    weight, asked = torch.randn(outputs, 2048), torch.randn(3, 2048)
+    wanted = asked @ weight.T
+    kind = functools.partial(kind, kernels=kernels.Kernels(1))
+    product = linear.in_parts(kind, weight, None, give_back=True)
+    assert not weight.all()
+    for rows in (slice(0, 1), slice(0, 3)):
+        torch.testing.assert_close(product(asked[rows]), wanted[rows], atol=2, rtol=0)
+
+
 def test_a_loud_number_leaves_the_others_their_place():
     """A thousand times the others: in 8 bits all of them would be nothing."""
-    product = linear.WordsLinear(torch.eye(64), kernels=kernels.Kernels(1))
+    product = linear.Int16RowsLinear(torch.eye(64), kernels=kernels.Kernels(1))
     asked = torch.randn(3, 64)
     asked[:, 5] = 1000
     torch.testing.assert_close(product(asked)[:, 6:], asked[:, 6:], atol=0.02, rtol=0)
@@ -127,11 +147,11 @@ def test_it_is_used_where_numba_is_and_onednn_where_it_does_not_compile(monkeypa
     cpu = torch.device("cpu")
     found = kernels.find(torch.float32, cpu)
     kind = linear.prepare("int8", torch.float32, cpu, found)
-    assert kind.func is linear.WordsLinear
+    assert kind.func is linear.Int16RowsLinear
     assert linear.prepare("int8", torch.float32, cpu) is linear.Int8Linear
 
     def broken(*_):
-        raise found.failures[0]("no such instruction")
+        raise ValueError("no such instruction")
 
     monkeypatch.setattr(found, "product", broken)
     assert linear.prepare("int8", torch.float32, cpu, found) is linear.Int8Linear
@@ -141,15 +161,18 @@ def test_it_is_used_where_numba_is_and_onednn_where_it_does_not_compile(monkeypa
 
 def test_nothing_is_compiled_after_the_start():
     found = kernels.find(torch.float32, torch.device("cpu"))
-    kind = linear.prepare("int8", torch.float32, torch.device("cpu"), found)
-    loops = [found._product.to_words, found._product.multiply]
-    loops += [found._between.rotate, found._between.gelu]
+    cpu = torch.device("cpu")
+    kind = linear.prepare("int8", torch.float32, cpu, found)
+    twice = linear.prepare("packed", torch.float32, cpu, found, twice=True)
+    loops = [found._product.to_int16, found._product.multiply]
+    loops += [found._loops.rotate, found._loops.gelu, found._product.multiply_row]
     before = [len(loop.signatures) for loop in loops]
     for rows in (1, 2, 40):
-        joined, both = torch.randn(rows, 5 * 32), torch.empty(rows, 3 * 32)
-        found.rotate(joined, torch.ones(rows, 4, dtype=torch.complex64), 4, 16)
-        found.gelu(joined, both, 32)
-        kind(torch.randn(50, 96), torch.randn(50))(both)
+        hidden, both = torch.randn(rows, 40), torch.empty(rows, 73)
+        joined = kind(torch.randn(161, 40), torch.randn(161))(hidden)
+        found.rotate(joined, torch.ones(rows, 4, dtype=torch.complex64), 5, 16)
+        found.gelu(joined, both, 44)  # 161 = 3 x 44 + 29, 73 = 44 + 29
+        twice(torch.randn(50, 40), torch.randn(50))(hidden)
     assert [len(loop.signatures) for loop in loops] == before
 
 

@@ -87,9 +87,11 @@ def test_a_row_with_nan_or_infinity_shows_it_and_no_other_does(under_test, dtype
 
 @pytest.mark.parametrize("rows", [1, 40, 300])
 def test_an_int8_cache_is_kept_and_read_as_torch_does_it(under_test, rows):
-    joined = torch.randn(rows, 3, HEADS, HEAD) * torch.logspace(-6, 6, rows)[:, None, None, None]
+    generator = torch.Generator().manual_seed(rows)
+    joined = torch.randn(rows, 3, HEADS, HEAD, generator=generator)
+    joined *= torch.logspace(-6, 6, rows)[:, None, None, None]
     joined[-1, :, 0] = 0
-    slots = torch.randperm(TOKENS)[:rows]
+    slots = torch.randperm(TOKENS, generator=generator)[:rows]
     ours, plain = (
         Int8Cache(HEADS, HEAD, TOKENS, torch.float32, kernels=by) for by in (under_test, None)
     )
@@ -97,9 +99,9 @@ def test_an_int8_cache_is_kept_and_read_as_torch_does_it(under_test, rows):
         each.write(slots, joined[:, 1:])
     for pair in zip(ours.tensors, plain.tensors, strict=True):
         found, wanted = (each[:, :, slots].float() for each in pair)
-        one_off = (found - wanted).abs() == 1  # halves may be rounded the other way
-        assert one_off.float().mean() < 1e-3
-        torch.testing.assert_close(found[~one_off], wanted[~one_off])
+        other = (found - wanted).abs() == 1  # halves may be rounded the other way
+        assert other.sum() <= max(1, other.numel() / 1000)
+        torch.testing.assert_close(found[~other], wanted[~other])
     for half in (KEYS, VALUES):
         found, wanted = (each.read(half, int(slots[0]), 1) for each in (ours, plain))
         torch.testing.assert_close(found, wanted)
@@ -124,7 +126,7 @@ def test_an_int8_cache_is_as_exact_in_half_precision_whatever_the_loudness(dtype
 
 def test_nothing_is_compiled_after_the_start():
     found = kernels.find(torch.float32, CPU, torch.int8)
-    loops = [found._look, found._keep, found._widen]
+    loops = [found._loops.look, found._loops.keep, found._loops.widen]
     before = [len(loop.signatures) for loop in loops]
     cache = Int8Cache(HEADS, HEAD, TOKENS, torch.float32, kernels=found)
     for rows in (1, 2, 40):
