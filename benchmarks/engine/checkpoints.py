@@ -40,7 +40,7 @@ def make(folder: Path, name: str) -> Path:
         model = GPTJForCausalLM(config)
         torch.set_default_dtype(torch.float32)
     with torch.no_grad():
-        # Logits far enough apart that rounding decides no greedy token.
+        # Logits far apart, so that rounding seldom decides a greedy token.
         model.lm_head.weight.mul_(4)
     model.save_pretrained(target)
     tokenizer = Tokenizer(
