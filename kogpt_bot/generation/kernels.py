@@ -161,13 +161,13 @@ def find(
         log.warning("kernels_unavailable", why=reason(failure))
         return None
     try:
-        error = max(_error(kernels, cache), _operators_error(kernels))
+        errors = _error(kernels, cache), _operators_error(kernels)
     except Exception as failure:  # noqa: BLE001  # a compiler says many things
         log.warning("kernels_unavailable", why=reason(failure))
         return None
-    if error < TOLERANCE:
+    if all(error < TOLERANCE for error in errors):  # NaN is not
         return kernels
-    log.warning("kernels_wrong", error=error)
+    log.warning("kernels_wrong", errors=errors)
     return None
 
 
