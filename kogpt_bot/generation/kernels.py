@@ -154,15 +154,11 @@ def find(
         return None
     try:
         kernels = Kernels(torch.get_num_threads())
+        errors = _error(kernels, cache), _operators_error(kernels)
     except (ImportError, OSError) as missing:
         log.info("kernels_absent", why=str(missing))
         return None
-    except Exception as failure:  # noqa: BLE001  # another numba, another LLVM
-        log.warning("kernels_unavailable", why=reason(failure))
-        return None
-    try:
-        errors = _error(kernels, cache), _operators_error(kernels)
-    except Exception as failure:  # noqa: BLE001  # a compiler says many things
+    except Exception as failure:  # noqa: BLE001  # another numba, another LLVM: they say many things
         log.warning("kernels_unavailable", why=reason(failure))
         return None
     if all(error < TOLERANCE for error in errors):  # NaN is not

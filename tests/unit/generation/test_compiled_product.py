@@ -160,8 +160,8 @@ def test_it_is_used_where_numba_is_and_onednn_where_it_does_not_compile(monkeypa
 
 
 def test_nothing_is_compiled_after_the_start():
-    found = kernels.find(torch.float32, torch.device("cpu"))
     cpu = torch.device("cpu")
+    found = kernels.find(torch.float32, cpu)
     kind = linear.prepare("int8", torch.float32, cpu, found)
     twice = linear.prepare("packed", torch.float32, cpu, found, twice=True)
     loops = [found._product.to_int16, found._product.multiply]

@@ -97,11 +97,8 @@ def test_an_int8_cache_is_kept_and_read_as_torch_does_it(under_test, rows):
     )
     for each in (ours, plain):
         each.write(slots, joined[:, 1:])
-    for pair in zip(ours.tensors, plain.tensors, strict=True):
-        found, wanted = (each[:, :, slots].float() for each in pair)
-        other = (found - wanted).abs() == 1  # halves may be rounded the other way
-        assert other.sum() <= max(1, other.numel() / 1000)
-        torch.testing.assert_close(found[~other], wanted[~other])
+    for found, wanted in zip(ours.tensors, plain.tensors, strict=True):
+        torch.testing.assert_close(found[:, :, slots], wanted[:, :, slots])
     for half in (KEYS, VALUES):
         found, wanted = (each.read(half, int(slots[0]), 1) for each in (ours, plain))
         torch.testing.assert_close(found, wanted)
