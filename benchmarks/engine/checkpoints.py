@@ -34,8 +34,10 @@ def make(folder: Path, name: str) -> Path:
         tie_word_embeddings=False,
         **shape,
     )
-    dtype = torch.float16 if name == "6B" else torch.float32
-    with torch.device("cpu"):
+    dtype, device = torch.float32, "cpu"
+    if name == "6B":  # whose random numbers take a processor minutes
+        dtype, device = torch.float16, "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device(device):
         torch.set_default_dtype(dtype)
         model = GPTJForCausalLM(config)
         torch.set_default_dtype(torch.float32)
@@ -43,6 +45,9 @@ def make(folder: Path, name: str) -> Path:
         # Logits far apart, so that rounding seldom decides a greedy token.
         model.lm_head.weight.mul_(4)
     model.save_pretrained(target)
+    del model
+    if device == "cuda":
+        torch.cuda.empty_cache()
     tokenizer = Tokenizer(
         models.WordLevel({f"t{n}": n for n in range(shape["vocab_size"])}, unk_token="t2")  # noqa: S106
     )

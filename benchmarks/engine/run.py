@@ -27,7 +27,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.engine import checkpoints, report
 from kogpt_bot.generation.workloads import WORKLOADS
 
-VENVS = {"ctranslate2": "ct2", "openvino": "ov"}  # the others run in our own environment
+VENVS = {
+    "ctranslate2": "ct2",
+    "openvino": "ov",
+    "vllm": "vllm",
+}  # the others run in our own environment
 WORKER = Path(__file__).with_name("worker.py")
 PARITY = "transformers:float32"
 

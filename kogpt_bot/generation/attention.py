@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from kogpt_bot.generation.gpu_kernels import PagedLook
+from kogpt_bot.generation.gpu_kernels import PagedAttention
 from kogpt_bot.generation.kernels import Kernels
 from kogpt_bot.generation.kv_blocks import BLOCK
 from kogpt_bot.generation.kv_store import KEYS, VALUES, LayerCache
@@ -87,7 +87,16 @@ class Paged:
     end: int
     tables: Tensor
     ends: Tensor
-    kernel: PagedLook
+    kernel: PagedAttention
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Rows of prompts on a GPU; `tables` and `tiles` as in `PagedAttention.read`."""
+
+    tables: Tensor
+    tiles: Tensor
+    kernel: PagedAttention
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Gathered:
     mask: Tensor
 
 
-Plan = list[Alone | Together | Compiled | Paged | Gathered]
+Plan = list[Alone | Together | Compiled | Paged | Reading | Gathered]
 GATHERING = frozenset({"cuda"})  # device types; see Gathered
 
 
@@ -110,7 +119,7 @@ def plan(
     dtype: torch.dtype,
     device: torch.device,
     kernels: Kernels | None = None,
-    paged: PagedLook | None = None,
+    paged: PagedAttention | None = None,
 ) -> Plan:
     """Return who looks at what. Segments that share a beginning must stand side by side."""
     made: Plan = []
@@ -125,6 +134,9 @@ def plan(
     elif kernels is not None and writing:
         made.append(_compiled(writing, kernels))
         segments = segments[len(writing) :]
+    if paged is not None and paged.rows and segments:
+        made.append(_reading(segments, device, paged))
+        return made
     for group, shared in _groups(segments):
         made.append(
             _together(group, shared * BLOCK, device)
@@ -132,6 +144,16 @@ def plan(
             else _alone(group[0], dtype, device)
         )
     return made
+
+
+def _reading(segments: Sequence[Segment], device: torch.device, kernel: PagedAttention) -> Reading:
+    tiles = [
+        (each.row + done, min(kernel.rows, each.length - done), each.start + done, number)
+        for number, each in enumerate(segments)
+        for done in range(0, each.length, kernel.rows)
+    ]
+    tables, _ = tables_of(segments)
+    return Reading(tables.to(device), torch.tensor(tiles, dtype=torch.int32).to(device), kernel)
 
 
 def _groups(segments: Sequence[Segment]) -> Iterator[tuple[list[Segment], int]]:
@@ -223,10 +245,10 @@ def _shared_spans(group: Sequence[tuple[int, Segment]], seen: int) -> Iterator[t
         yield from _shared_spans(list(rest), shared)
 
 
-def tables_of(writing: Sequence[Segment]) -> tuple[Tensor, Tensor]:
-    """Return the blocks of each row [rows, width] and how many tokens it sees [rows]."""
-    tables = [torch.tensor(each.table[: -(-each.end // BLOCK)]) for each in writing]
-    ends = torch.tensor([each.end for each in writing], dtype=torch.int32)
+def tables_of(segments: Sequence[Segment]) -> tuple[Tensor, Tensor]:
+    """Return the blocks of each segment [n, width] and how many tokens it sees at its end [n]."""
+    tables = [torch.tensor(each.table[: -(-each.end // BLOCK)]) for each in segments]
+    ends = torch.tensor([each.end for each in segments])
     return pad_sequence(tables, batch_first=True), ends
 
 
@@ -246,6 +268,11 @@ def _gathered(group: Sequence[Segment], dtype: torch.dtype, device: torch.device
 def attend(cache: LayerCache, queries: Tensor, out: Tensor, made: Plan) -> None:
     """Write what each row sees of one layer to `out`; it and `queries` are [rows, heads, head]."""
     for part in made:
+        if isinstance(part, Reading):
+            numbers, *scales = cache.tensors
+            given = numbers, scales[0] if scales else None, queries, out
+            part.kernel.read(*given, part.tables, part.tiles, BLOCK)
+            continue
         asking, target = queries[part.begin : part.end], out[part.begin : part.end]
         if isinstance(part, Compiled):
             cache.look(part.kernels, asking, target, part.spans)
@@ -253,7 +280,7 @@ def attend(cache: LayerCache, queries: Tensor, out: Tensor, made: Plan) -> None:
         if isinstance(part, Paged):
             numbers, *scales = cache.tensors
             given = numbers, scales[0] if scales else None, asking, target
-            part.kernel(*given, part.tables, part.ends, BLOCK)
+            part.kernel.look(*given, part.tables, part.ends, BLOCK)
             continue
         scaled = asking.transpose(0, 1) * asking.shape[-1] ** -0.5  # [heads, rows, head]
         if isinstance(part, Alone):

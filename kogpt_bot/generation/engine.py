@@ -31,6 +31,8 @@ from kogpt_bot.generation.stepper import Stepper
 
 log = structlog.get_logger(__name__)
 
+STEP_TOKENS = 256  # in a step, at most: more make the others wait longer for their next token
+GPU_STEP_TOKENS = 512  # fewer would be read as slowly as the weights
 CACHE_SHARE = 0.5  # of the free memory, at most, for keys and values
 HOST_SHARE = 0.25  # of the host's free memory, at most, for idle channels of a GPU
 BUSY_RETRY_CAP_S = 30.0
@@ -47,7 +49,7 @@ class Engine:
         loaded: Loaded,
         *,
         max_sequences: int = 16,
-        step_tokens: int = 256,
+        step_tokens: int | None = None,
         cache_tokens: int | None = None,
         host_cache_tokens: int | None = None,
         die: Callable[[int], object] = os._exit,
@@ -65,6 +67,8 @@ class Engine:
         # One sequence of the model's whole context always fits, with a block for its beginning.
         blocks = max(cache_tokens // BLOCK, blocks_of(self.info.context_length) + 1)
         cache = KVCache(blocks, host_cache_tokens // BLOCK)
+        if step_tokens is None:
+            step_tokens = GPU_STEP_TOKENS if self._model.asynchronous else STEP_TOKENS
         scheduler = Scheduler(max_running=max_sequences, step_tokens=step_tokens)
         self._replies = Replies(self._tokenizer, self.info.eos_token_id)
         self._stepper = Stepper(self._model, cache, scheduler, self._replies, self._tell)
@@ -82,7 +86,7 @@ class Engine:
         options: LoadOptions,
         *,
         max_sequences: int = 16,
-        step_tokens: int = 256,
+        step_tokens: int | None = None,
         progress: Progress | None = None,
     ) -> Engine:
         """Load a model and return an engine for it; ModelError when it cannot be loaded."""

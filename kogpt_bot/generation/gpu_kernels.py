@@ -1,11 +1,12 @@
 """Kernels of our own for a GPU: an optional part, found and tried at start.
 
-Triton compiles them (`triton_kernels.py`); torch's operators do the same where it does not serve.
+Triton compiles them (`triton_attention.py`, `triton_operators.py`, `triton_products.py`); torch's
+operators do the same where it does not serve.
 """
 
 from __future__ import annotations
 
-import itertools
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,6 +16,9 @@ import torch
 from torch import Tensor
 
 from kogpt_bot.generation.kernels import reason
+from kogpt_bot.generation.kv_store import CacheDtype, KVStore
+from kogpt_bot.generation.operators import Operators, TorchOperators
+from kogpt_bot.generation.rounding import ACTIVATION_STEPS
 
 log = structlog.get_logger(__name__)
 
@@ -24,10 +28,20 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2  # a result in bfloat16 has 8 bits
 
 
-class PagedLook(Protocol):
-    """Attention of rows that write, over blocks wherever they lie; see `triton_kernels.look`."""
+class PagedAttention(Protocol):
+    """Attention over blocks wherever they lie.
 
-    def __call__(
+    `numbers` [2, heads, tokens, head] are keys and values; where they are int8, `scales`
+    [2, heads, tokens] are theirs. `queries` and `out` are [rows, heads, head]. `tables`
+    [sequences, width] are the blocks of each sequence, `block` tokens each.
+    """
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a prompt it takes at once; 0: it does not read prompts."""
+        ...
+
+    def look(
         self,
         numbers: Tensor,
         scales: Tensor | None,
@@ -37,26 +51,59 @@ class PagedLook(Protocol):
         ends: Tensor,
         block: int,
     ) -> None:
-        """Write what rows see to `out`."""
+        """Write what rows that write see to `out`: each of a sequence of its own, of whose tokens
+        it sees the first `ends` [rows], one at least. The work depends on the width of the tables
+        alone, so that a CUDA graph serves rows of any length."""
+        ...
+
+    def read(
+        self,
+        numbers: Tensor,
+        scales: Tensor | None,
+        queries: Tensor,
+        out: Tensor,
+        tables: Tensor,
+        tiles: Tensor,
+        block: int,
+    ) -> None:
+        """Write what rows of prompts see to `out`. `tiles` [n, 4], int32: a first row, how many
+        rows (`rows` at most), where the first stands in its sequence, which table it has."""
         ...
 
 
-class Multiply(Protocol):
-    """A product with int8 weights; see `triton_kernels.multiply`."""
+class Products(Protocol):
+    """Products of few rows [n, in] with weights [out, in] that are as the rows are, or int8 with
+    `scales` [out] in float32."""
 
-    def __call__(self, rows: Tensor, weight: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:
-        """Multiply."""
+    def multiply(
+        self,
+        rows: Tensor,
+        weight: Tensor,
+        scales: Tensor | None,
+        bias: Tensor | None,
+        late: int = 0,
+    ) -> Tensor:
+        """Multiply.
+
+        The first `late` numbers of a row may come late: then the product with the others is begun
+        while the last two kernels in front, which write them, run. The others must be there
+        before the second last has started: it is attention, which lets nothing start before.
+        """
+        ...
+
+    def widen(self, weight: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return an int8 weight as numbers."""
         ...
 
 
 def find_paged(
     heads: int, head: int, dtype: torch.dtype, device: torch.device, cache: torch.dtype
-) -> PagedLook | None:
+) -> PagedAttention | None:
     """Return attention over blocks on a GPU; None where Triton does not serve.
 
     `dtype` is what is computed with, `cache` what keys and values are kept in.
     """
-    triton = _triton(device)
+    triton = _triton("triton_attention", device)
     if triton is None:
         return None
     generator = torch.Generator().manual_seed(0)
@@ -68,53 +115,109 @@ def find_paged(
     numbers = kept * scales.unsqueeze(-1) if scales is not None else kept.float()
     queries = torch.randn(2, 3, heads, head, generator=generator).to(dtype)[:, 0]
     tables = torch.stack([torch.randperm(20, generator=generator) for _ in range(2)])
-    ends = torch.tensor([300, 7], dtype=torch.int32)  # one is shared by two programs
+    ends = [300, 7]  # one is shared by several programs
+    attention = triton.TritonAttention()
 
-    def error() -> float:
+    def off(read: bool) -> float:
         out = torch.empty_like(queries, device=device)
-        given = (None if each is None else each.to(device) for each in (kept, scales, queries))
-        triton.look(*given, out, tables.to(device), ends.to(device), 16)
-        worst = 0.0
-        for row, end in enumerate(ends.tolist()):
+        given = [None if each is None else each.to(device) for each in (kept, scales, queries)]
+        if read:  # the same rows, as the last of a prompt each
+            tiles = [(row, 1, end - 1, row) for row, end in enumerate(ends)]
+            on = tables.to(device), torch.tensor(tiles, dtype=torch.int32, device=device)
+            attention.read(*given, out, *on, 16)
+        else:
+            on = tables.to(device), torch.tensor(ends, dtype=torch.int32, device=device)
+            attention.look(*given, out, *on, 16)
+        errors = []
+        for row, end in enumerate(ends):
             places = [int(tables[row, at // 16]) * 16 + at % 16 for at in range(end)]
             keys, values = numbers[:, :, places]
             shares = (keys @ queries[row].float().unsqueeze(-1) * head**-0.5).softmax(dim=1)
-            off = (shares * values).sum(dim=1) - out[row].cpu().float()
-            worst = max(worst, float(off.abs().max()))
-        return worst
+            error = (shares * values).sum(dim=1) - out[row].cpu().float()
+            errors.append(error.abs().max())
+        return float(torch.stack(errors).max())
 
     tolerance = TOLERANCE if dtype is torch.float32 else HALF_TOLERANCE
-    found: PagedLook | None = triton.look if _serves(error, tolerance) else None
+    if not _serves(lambda: off(read=False), tolerance):
+        return None
+    # In float32 there are no tensor cores for it, and torch's own products are faster.
+    reads = dtype is not torch.float32 and _serves(lambda: off(read=True), tolerance)
+    found: PagedAttention = triton.TritonAttention(reads=reads)
     return found
 
 
-def find_multiply(dtype: torch.dtype, device: torch.device) -> Multiply | None:
-    """Return the product with int8 weights on a GPU; None where Triton does not serve."""
-    triton = _triton(device)
+def find_operators(
+    heads: int, head: int, rotary: int, dtype: torch.dtype, device: torch.device, kept: CacheDtype
+) -> Operators | None:
+    """Return what lies between products on a GPU; None where Triton does not serve."""
+    triton = _triton("triton_operators", device)
     if triton is None:
         return None
     generator = torch.Generator().manual_seed(0)
+    rows, width, inner = 3, heads * head, 1100
+    joined = torch.randn(rows, 3 * width + inner, generator=generator).to(dtype)
+    angles = torch.rand(rows, rotary // 2, generator=generator)
+    turns = torch.polar(torch.ones_like(angles), angles)
+    norm = torch.randn(4, rows, width, generator=generator).to(dtype).unbind()
+    slots = torch.tensor([5, 0, 9])
 
-    def off_by(rows: int, outs: int) -> float:
-        weight = torch.randint(-127, 128, (outs, 160), generator=generator).to(torch.int8)
-        scales = torch.rand(outs, generator=generator) / 127
-        bias = torch.randn(outs, generator=generator).to(dtype)
+    def found_by(operators: Operators, on: torch.device) -> list[Tensor]:
+        cache = KVStore(heads, head, 1, dtype, [on], kept=kept).layers[0]
+        both = joined.new_zeros(rows, width + inner, device=on)
+        places = slots.to(on)
+        asked = operators.spread(joined.to(on, copy=True), turns.to(on), places, cache, both, heads)
+        hidden, added, weight, bias = (each.to(on, copy=True) for each in norm)
+        sums = operators.norm(hidden, added, weight[0], bias[0], 1e-5)
+        kept_numbers = cache.gather(places.unsqueeze(1))
+        return [each.cpu().float() for each in (asked, both[:, width:], kept_numbers, *sums)]
+
+    def error() -> float:
+        wanted = found_by(TorchOperators(), torch.device("cpu"))
+        found = found_by(triton.TritonOperators(), device)
+        pairs = zip(found, wanted, strict=True)
+        return float(torch.stack([(one - other).abs().max() for one, other in pairs]).max())
+
+    tolerance = TOLERANCE if dtype is torch.float32 else HALF_TOLERANCE
+    if kept is CacheDtype.INT8:  # a step of the largest number, where one is rounded otherwise
+        tolerance += 5 / ACTIVATION_STEPS
+    serves = _serves(error, tolerance)
+    return triton.TritonOperators() if serves else None
+
+
+def find_products(dtype: torch.dtype, device: torch.device) -> Products | None:
+    """Return products of few rows on a GPU; None where Triton does not serve."""
+    triton = _triton("triton_products", device)
+    if triton is None:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    found: Products = triton.TritonProducts()
+    weight = torch.randint(-127, 128, (200, 160), generator=generator).to(torch.int8)
+    scales = torch.rand(200, generator=generator) / 127
+    bias = torch.randn(200, generator=generator).to(dtype)
+    whole = weight * scales.unsqueeze(-1)
+    on = weight.to(device), scales.to(device), bias.to(device)
+
+    def off_by(rows: int) -> float:
         asked = torch.randn(rows, 160, generator=generator).to(dtype)
-        given = (each.to(device) for each in (asked, weight, scales, bias))
-        wanted = asked.float() @ (weight * scales.unsqueeze(-1)).T + bias.float()
-        off = triton.multiply(*given).cpu().float() - wanted
+        wanted = asked.float() @ whole.T + bias.float()
+        given = asked.to(device)
+        products = [found.multiply(given, *on), found.multiply(given, *on, late=48)]
+        if rows == 1:
+            # A copy, since a product reads weights before the kernel in front of it has ended.
+            numbers = found.widen(*on[:2], dtype).clone()
+            products += [found.multiply(given, numbers, None, on[2], late) for late in (0, 48)]
+        off = torch.stack([each.cpu().float() - wanted for each in products])
         return float(off.abs().max() / wanted.abs().max())
 
     def error() -> float:  # of each form in which it is compiled
-        forms = itertools.product((3, 21, 40), (72, triton.MANY_OUTS + 8))
-        return max(off_by(*form) for form in forms)
+        return float(torch.tensor([off_by(rows) for rows in (1, 3, 21, 40)]).max())
 
     tolerance = TOLERANCE if dtype is torch.float32 else HALF_TOLERANCE
-    found: Multiply | None = triton.multiply if _serves(error, tolerance) else None
-    return found
+    return found if _serves(error, tolerance) else None
 
 
-def _triton(device: torch.device) -> Any:
+def _triton(name: str, device: torch.device) -> Any:
+    """Return a module of kernels, or None."""
     if device.type != "cuda":
         return None
     if os.environ.get(SWITCH) == "off":
@@ -125,11 +228,10 @@ def _triton(device: torch.device) -> Any:
         log.info("kernels_absent", why="the GPU is older than Ampere")
         return None
     try:
-        from kogpt_bot.generation import triton_kernels
+        return importlib.import_module(f"kogpt_bot.generation.{name}")
     except (ImportError, OSError) as missing:
         log.info("kernels_absent", why=str(missing))
         return None
-    return triton_kernels
 
 
 def _serves(error: Callable[[], float], tolerance: float) -> bool:

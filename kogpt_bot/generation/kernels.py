@@ -25,7 +25,7 @@ SHARE = 1 << 16  # numbers: fewer are done with before another thread is awake
 PRODUCTS = 16 * SHARE  # the same of numbers of a weight, times rows
 
 
-class Kernels:
+class Kernels(TorchOperators):
     """The loops over torch's memory, shared out to threads. `operators.Operators`, and more."""
 
     def __init__(self, threads: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from kogpt_bot.generation.checkpoint import release_pages
 from kogpt_bot.generation.kernels import Kernels
 from kogpt_bot.generation.kv_blocks import BLOCK, Move, Tier
-from kogpt_bot.generation.linear import ACTIVATION_STEPS, QUIET
+from kogpt_bot.generation.rounding import ACTIVATION_STEPS, QUIET
 
 KEYS, VALUES = 0, 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -18,8 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kogpt_bot.generation.checkpoint import release_pages
-from kogpt_bot.generation.gpu_kernels import Multiply, find_multiply
+from kogpt_bot.generation.gpu_kernels import Products, find_products
 from kogpt_bot.generation.kernels import Kernels, reason
+from kogpt_bot.generation.rounding import (
+    ACTIVATION_STEPS,
+    ACTIVATION_ZERO,
+    PART_BYTES,
+    parts_of,
+    quantise,
+    rounded_weight,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -30,12 +38,9 @@ PROBE_TOLERANCE = {  # of the largest result; a wrong layout is off by the whole
     "int8": 0.05,
     "weight_only": 0.05,
 }
-PART_BYTES = 32 << 20  # of a weight that is laid out in parts
-ACTIVATION_STEPS = 127  # of an int8 activation on each side of zero
-ACTIVATION_ZERO = 128
 WEIGHT_STEPS = 127
 FEWER_STEPS = 63
-QUIET = 1e-30  # a row of zeros is divided by this
+WIDENED_BYTES = 128 << 20  # of an int8 weight that is widened at once: twice that in float16
 FEW_ROWS = 64  # for which reading the weights takes longer than multiplying
 
 
@@ -103,15 +108,6 @@ class HalfLinear:
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
         return _tensor(torch.ops.quantized.linear_dynamic_fp16(rows, self._packed))
-
-
-def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows [n, size] as bytes around ACTIVATION_ZERO, and the largest number of each."""
-    # Two maxima: a maximum of absolutes is not vectorised in one go, and 20 times slower.
-    largest = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_())
-    largest.clamp_(min=QUIET)
-    steps = rows * (ACTIVATION_STEPS / largest)
-    return steps.add_(ACTIVATION_ZERO + 0.5).to(torch.uint8), largest
 
 
 @functools.cache
@@ -189,10 +185,27 @@ class Int16RowsLinear:
         return self._product(rows)
 
 
+class RowLinear(PlainLinear):
+    """`F.linear`, but for a row that comes alone: our own kernel reads the weights faster."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, *, products: Products, late: int = 0
+    ) -> None:
+        super().__init__(weight, bias)
+        self._products = products
+        self._late = late
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply."""
+        if len(rows) == 1:
+            return self._products.multiply(rows, self._weight, None, self._bias, self._late)
+        return super().__call__(rows)
+
+
 class WeightOnlyLinear:
     """8-bit weights and whole rows, for a GPU, where few rows wait for the weights to be read.
 
-    `multiply` widens them as it reads them; without it, and for the many rows of a prompt, all are
+    `products` widen them as they read them; without it, and for the many rows of a prompt, all are
     widened before the product.
     """
 
@@ -201,39 +214,30 @@ class WeightOnlyLinear:
         weight: Tensor,
         bias: Tensor | None = None,
         *,
-        multiply: Multiply | None = None,
+        products: Products | None = None,
+        late: int = 0,
         give_back: bool = False,
     ) -> None:
+        self._late = late
         self._steps, self._scales = rounded_weight(weight, WEIGHT_STEPS, give_back=give_back)
         self._bias = bias
-        self._multiply = multiply
+        self._products = products
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
-        if self._multiply is not None and len(rows) <= FEW_ROWS:
-            return self._multiply(rows, self._steps, self._scales, self._bias)
+        if self._products is not None and len(rows) <= FEW_ROWS:
+            return self._products.multiply(rows, self._steps, self._scales, self._bias, self._late)
         parts = [
-            F.linear(rows, (part * self._scales[begin : begin + len(part), None]).to(rows.dtype))
-            for begin, part in _parts(self._steps)
+            F.linear(rows, self._widened(part, self._scales[begin : begin + len(part)], rows.dtype))
+            for begin, part in parts_of(self._steps, WIDENED_BYTES)
         ]
-        product = torch.cat(parts, dim=-1)
+        product = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
         return product if self._bias is None else product.add_(self._bias)
 
-
-def rounded_weight(weight: Tensor, steps: int, *, give_back: bool) -> tuple[Tensor, Tensor]:
-    """Return a weight [out, in] in int8, and the scale of each output [out] in float32.
-
-    With `give_back` the memory of `weight` is the system's again, part by part.
-    """
-    rounded = torch.empty_like(weight, dtype=torch.int8)
-    scales = torch.empty(len(weight), device=weight.device)
-    for begin, part in _parts(weight):
-        each = part.float().abs().amax(dim=1).clamp_(min=QUIET) / steps
-        rounded[begin : begin + len(part)] = (part.float() / each.unsqueeze(1)).round_()
-        scales[begin : begin + len(part)] = each
-        if give_back:
-            release_pages(part)
-    return rounded, scales
+    def _widened(self, part: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+        if self._products is not None:
+            return self._products.widen(part, scales, dtype)
+        return (part * scales.unsqueeze(1)).to(dtype)
 
 
 class PartedLinear:
@@ -255,6 +259,7 @@ KINDS: dict[str, Kind] = {
     "int8": Int8Linear,
     "weight_only": WeightOnlyLinear,
 }
+AS_THEY_ARE = (PlainLinear, RowLinear)  # these lay nothing out
 BY_THEMSELVES = (Int8Linear, Int16RowsLinear, WeightOnlyLinear)  # these round part by part
 
 
@@ -281,8 +286,12 @@ def prepare(
     With `twice` a weight may be held in two layouts.
     """
     kind = KINDS[name]
-    if kind is WeightOnlyLinear:  # made of torch's own operators, but for what is tried there
-        return functools.partial(WeightOnlyLinear, multiply=find_multiply(dtype, device))
+    if device.type != "cpu":  # torch's own operators, but for what is tried there
+        products = find_products(dtype, device)
+        if kind is WeightOnlyLinear:
+            return functools.partial(WeightOnlyLinear, products=products)
+        if products is not None:
+            return functools.partial(RowLinear, products=products)
     if name == "plain":
         return kind
     kinds: list[Kind] = [kind]
@@ -309,28 +318,30 @@ def prepare(
     return PlainLinear if inner is dtype else functools.partial(PlainLinear, dtype=inner)
 
 
+def for_late(kind: Kind, late: int) -> Kind:
+    """Return the kind for rows whose first `late` numbers come late (`Products.multiply`), if it
+    is one that makes use of that."""
+    able = getattr(kind, "func", kind) in (RowLinear, WeightOnlyLinear)
+    return functools.partial(kind, late=late) if able else kind
+
+
 def in_parts(kind: Kind, weight: Tensor, bias: Tensor | None, *, give_back: bool) -> Linear:
     """Return the product with a weight of any size, laid out in parts where it is large.
 
     With `give_back` each part's memory is the system's again once it is laid out: `weight` holds
     nothing any more then.
     """
-    if kind is PlainLinear or weight.nbytes <= PART_BYTES:
+    called = getattr(kind, "func", kind)
+    if called in AS_THEY_ARE or weight.nbytes <= PART_BYTES:
         return kind(weight, bias)
-    if getattr(kind, "func", kind) in BY_THEMSELVES:
+    if called in BY_THEMSELVES:
         return kind(weight, bias, give_back=give_back)
     parts: list[Linear] = []
-    for begin, part in _parts(weight):
+    for begin, part in parts_of(weight):
         parts.append(kind(part, None if bias is None else bias[begin : begin + len(part)]))
         if give_back:
             release_pages(part)
     return PartedLinear(parts)
-
-
-def _parts(weight: Tensor) -> Iterator[tuple[int, Tensor]]:
-    size = max(1, PART_BYTES // weight[0].nbytes)
-    for begin in range(0, len(weight), size):
-        yield begin, weight[begin : begin + size]
 
 
 def _tensor(result: Any) -> Tensor:

@@ -8,7 +8,7 @@ one over the concatenation of what attention and MLP give.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -20,9 +20,10 @@ from kogpt_bot.generation import attention, gpu_kernels, kernels
 from kogpt_bot.generation.attention import Segment
 from kogpt_bot.generation.cuda_graphs import DecodeGraphs, Flat
 from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, bytes_per_token
-from kogpt_bot.generation.linear import Linear, Quantization, choose, in_parts, prepare
+from kogpt_bot.generation.linear import Linear, Quantization, choose, for_late, in_parts, prepare
 from kogpt_bot.generation.operators import Operators, TorchOperators
 
+FIRST_PART = 4  # layers: they take longer than to tell a GPU of the others (`cuda_graphs.py`)
 HELD_TWICE = 512 << 20  # bytes: a model under this may take twice its weights
 
 
@@ -112,7 +113,10 @@ class GPTJ:
         self._kept = kept
         in_cache = torch.int8 if kept is CacheDtype.INT8 else self.dtype
         self._kernels = kernels.find(self.dtype, self.devices[-1], in_cache)
-        self._operators: Operators = self._kernels or TorchOperators()
+        fused = gpu_kernels.find_operators(
+            shape.heads, shape.head, shape.rotary, self.dtype, self.devices[-1], kept
+        )
+        self._operators: Operators = self._kernels or fused or TorchOperators()
         self._paged = None
         if len(set(self.devices)) == 1:
             self._paged = gpu_kernels.find_paged(
@@ -123,12 +127,13 @@ class GPTJ:
             self.kind, stored, self.devices[-1], self._kernels,
             twice=_room_for_two(shape.parameters * stored.itemsize),
         )  # fmt: skip
+        after_attention = for_late(linear, shape.width)
         self._embedding = weights.embedding.to(self.devices[0])
         self._blocks: list[Block] = []
         for device, layer in zip(self.devices, weights.layers, strict=True):
             into = linear(layer.w_in.to(device), layer.b_in.to(device))
             layer.w_in = layer.b_in  # laid out anew: the original goes, before the next one
-            out = linear(layer.w_out.to(device), layer.b_out.to(device))
+            out = after_attention(layer.w_out.to(device), layer.b_out.to(device))
             layer.w_out = layer.b_in
             norm = layer.norm_weight.to(device, self.dtype), layer.norm_bias.to(device, self.dtype)
             self._blocks.append(Block(*norm, into, out, device))
@@ -167,6 +172,11 @@ class GPTJ:
         return store
 
     @property
+    def asynchronous(self) -> bool:
+        """Whether `forward` returns before the device is done."""
+        return self.devices[0].type == "cuda"
+
+    @property
     def cache_bytes_per_token(self) -> int:
         """How much memory the keys and values of one token take."""
         shape = self.shape
@@ -200,30 +210,33 @@ class GPTJ:
             if logits is not None:
                 return logits
         hidden = F.embedding(tokens.to(self._embedding.device), self._embedding).to(self.dtype)
-        device, made, turns = None, attention.Plan(), hidden
+        device, made, turns, added = None, attention.Plan(), hidden, None
         for block, cache in zip(self._blocks, store.layers, strict=True):
             if block.device != device:  # the first, or the first of another GPU
                 device = block.device
                 hidden, slots = hidden.to(device), slots.to(device)
+                added = None if added is None else added.to(device)
                 turns = self._turns[device][positions.to(device)]
                 made = attention.plan(segments, self.dtype, device, self._kernels, self._paged)
-            hidden = self._layer(block, cache, hidden, turns, slots, made)
+            hidden, added = self._layer(block, cache, hidden, added, turns, slots, made)
         rows = torch.cat(
             [torch.arange(s.row + s.length - s.want, s.row + s.length) for s in segments]
-        )
-        return self._logits(hidden[rows.to(hidden.device)])
+        ).to(hidden.device)
+        return self._logits(hidden[rows], None if added is None else added[rows])
 
-    def _decode(self, store: KVStore, flat: Flat, made: attention.Plan) -> Tensor:
-        """Run a step whose parts are all on the one device: what a CUDA graph records."""
+    def _decode(self, store: KVStore, flat: Flat, made: attention.Plan) -> Iterator[Tensor | None]:
+        """Run a step whose parts are all on the one device: what CUDA graphs record."""
         tokens, positions, slots = flat
-        hidden = F.embedding(tokens, self._embedding).to(self.dtype)
+        hidden, added = F.embedding(tokens, self._embedding).to(self.dtype), None
         turns = self._turns[self._blocks[0].device][positions]
-        for block, cache in zip(self._blocks, store.layers, strict=True):
-            hidden = self._layer(block, cache, hidden, turns, slots, made)
-        return self._logits(hidden)
+        for number, (block, cache) in enumerate(zip(self._blocks, store.layers, strict=True)):
+            if number == FIRST_PART:
+                yield None
+            hidden, added = self._layer(block, cache, hidden, added, turns, slots, made)
+        yield self._logits(hidden, added)
 
-    def _logits(self, rows: Tensor) -> Tensor:
-        normed = F.layer_norm(rows, (self.shape.width,), *self._norm, self.shape.epsilon)
+    def _logits(self, hidden: Tensor, added: Tensor | None) -> Tensor:
+        _, normed = self._operators.norm(hidden, added, *self._norm, self.shape.epsilon)
         return self._head(normed).float()
 
     def _layer(
@@ -231,21 +244,21 @@ class GPTJ:
         block: Block,
         cache: LayerCache,
         hidden: Tensor,
+        added: Tensor | None,
         turns: Tensor,
         slots: Tensor,
         made: attention.Plan,
-    ) -> Tensor:
-        shape, width = self.shape, self.shape.width
-        normed = F.layer_norm(hidden, (width,), block.norm_weight, block.norm_bias, shape.epsilon)
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum of what came before, and what this layer adds to it."""
+        shape, operators = self.shape, self._operators
+        norm = block.norm_weight, block.norm_bias, shape.epsilon
+        hidden, normed = operators.norm(hidden, added, *norm)
         joined = block.into(normed)
-        self._operators.rotate(joined, turns, 2 * shape.heads, shape.head)  # q and k
-        heads = joined[:, : 3 * width].view(-1, 3, shape.heads, shape.head)
-        cache.write(slots, heads[:, 1:])
-        both = joined.new_empty(joined.shape[0], width + shape.inner)
-        attended = both[:, :width].view(-1, shape.heads, shape.head)
-        attention.attend(cache, heads[:, 0], attended, made)
-        self._operators.gelu(joined, both, width)
-        return block.out(both).add_(hidden)
+        both = joined.new_empty(joined.shape[0], shape.width + shape.inner)
+        queries = operators.spread(joined, turns, slots, cache, both, shape.heads)
+        attended = both[:, : shape.width].view(-1, shape.heads, shape.head)
+        attention.attend(cache, queries, attended, made)
+        return hidden, block.out(both)
 
 
 def _room_for_two(weights: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -13,6 +13,17 @@ from kogpt_bot.generation.job import Job
 from kogpt_bot.generation.request import Chunk, FinishReason, TokenLogprob
 from kogpt_bot.generation.scores import Scores
 from kogpt_bot.generation.scoring import score
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A token of a sequence whose text is still to be told. `reason`: why it is the last, as far
+    as is known without the text."""
+
+    job: Job
+    token: int
+    scores: Scores | None
+    reason: FinishReason | None
 
 
 class Replies:
@@ -65,21 +76,30 @@ class Replies:
         job.shown = len(text)
         return Chunk(text, job.request.prompt_ids, tuple(scored))
 
-    def extend(self, job: Job, token: int, logits: Tensor) -> tuple[Chunk, FinishReason | None]:
-        """Append a token; return what became certain, and why it ends if it does."""
+    def append(self, job: Job, token: int, logits: Tensor) -> Written:
+        """Append a token; return it with what is known without its text."""
         job.tokens.append(token)
         job.sampling.add(token)
-        ended = token == self._eos and not job.request.ignore_eos
-        scores: tuple[TokenLogprob, ...] = ()
+        reason = None
+        if token == self._eos and not job.request.ignore_eos:
+            reason = FinishReason.STOP
+        elif job.generated >= job.request.max_tokens:
+            reason = FinishReason.LENGTH
+        scores = None
         if job.request.logprobs is not None:
-            own = score(logits.unsqueeze(0), [token], job.request.logprobs)
-            scores = (self._named(token, own, 0, job.shown),)
-        text = "" if ended else job.text.push(token)
+            scores = score(logits.unsqueeze(0), [token], job.request.logprobs)
+        return Written(job, token, scores, reason)
+
+    def chunk(self, written: Written) -> tuple[Chunk, FinishReason | None]:
+        """Return what became certain by a token, and why its sequence ends if it does."""
+        job, token = written.job, written.token
+        scores: tuple[TokenLogprob, ...] = ()
+        if written.scores is not None:
+            scores = (self._named(token, written.scores, 0, job.shown),)
+        text = "" if written.reason is FinishReason.STOP else job.text.push(token)
         job.shown += len(text)
         chunk = Chunk(job.stops.push(text), (token,), scores)
-        if ended or job.stops.stopped:
-            return chunk, FinishReason.STOP
-        return chunk, FinishReason.LENGTH if job.generated >= job.request.max_tokens else None
+        return chunk, FinishReason.STOP if job.stops.stopped else written.reason
 
     def last(self, job: Job, reason: FinishReason) -> Chunk:
         """Return the last chunk: what was held back, the reason, the usage."""

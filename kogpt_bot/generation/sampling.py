@@ -23,6 +23,7 @@ from kogpt_bot.generation.request import SamplingParams
 CANDIDATES = 512
 FEW = 64  # candidates that suffice for a row with a small top-k: found several times faster
 CHUNK = 32  # logits whose maximum stands for them in the search for the largest
+GPU_CHUNK = 1024
 
 
 class Way(enum.Enum):
@@ -87,6 +88,7 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
         else:
             values, ids = _largest(logits, FEW if way is Way.FEW else CANDIDATES)
             total = _total(logits, params) if way is Way.MANY else None
+            values, ids, total = _on_the_host(values, ids, total)
             enough = _suffices(values, params, total).tolist()
             rows = [row for row in rows if enough[row]]
             params = [params[row] for row in rows]
@@ -97,31 +99,61 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
     return dict(zip(rows, _draw(values, ids, draws), strict=True))
 
 
-def _likeliest(logits: Tensor) -> Tensor:
-    """Return the first of the largest logits of each row; by chunks, which a CPU does faster."""
+def row_sums(logits: Tensor) -> Tensor:
+    """Return the sum of each row: finite if and only if every logit is, since none is near
+    float32's limit."""
+    return _in_chunks(logits, _chunk(logits)).sum(dim=-1).sum(dim=-1)
+
+
+def _chunk(logits: Tensor) -> int:
+    """Return in chunks of how many logits a row is searched: on a GPU a single row must be shared
+    by many multiprocessors, and there are few chunks."""
+    return CHUNK if logits.device.type == "cpu" else GPU_CHUNK
+
+
+def _in_chunks(logits: Tensor, chunk: int) -> Tensor:
+    """Return logits as [rows, chunks, chunk], or in one chunk where that does not come out even."""
     rows, vocabulary = logits.shape
-    if vocabulary % CHUNK:
-        return logits.argmax(dim=-1)
-    chunks = logits.view(rows, -1, CHUNK)
+    return logits.view(rows, -1, vocabulary if vocabulary % chunk else chunk)
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """Return the first of the largest logits of each row; by chunks, which is done faster."""
+    chunks = _in_chunks(logits, _chunk(logits))
     best = chunks.amax(dim=-1).argmax(dim=-1)
-    inside = chunks[torch.arange(rows, device=logits.device), best].argmax(dim=-1)
-    return best * CHUNK + inside
+    inside = chunks[torch.arange(len(logits), device=logits.device), best].argmax(dim=-1)
+    return best * chunks.shape[-1] + inside
 
 
 def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the `count` largest logits of each row and their ids, sorted downwards.
 
-    They lie in the `count` chunks with the largest maxima, so that only these are looked at.
+    They lie in the `count` chunks with the largest maxima, so that a CPU looks at these alone.
     """
+    if logits.device.type != "cpu":
+        return logits.topk(count, dim=-1)
     rows, vocabulary = logits.shape
     if spare := -vocabulary % CHUNK:
         logits = torch.nn.functional.pad(logits, (0, spare), value=FAR)
     chunks = logits.view(rows, -1, CHUNK)
     best = chunks.amax(dim=-1).topk(count, dim=-1).indices.sort(dim=-1).values
-    inside = torch.arange(CHUNK, device=logits.device)
-    ids = (best.unsqueeze(-1) * CHUNK + inside).view(rows, -1)
+    ids = (best.unsqueeze(-1) * CHUNK + torch.arange(CHUNK)).view(rows, -1)
     values, order = logits.gather(1, ids).topk(count, dim=-1)
     return values, ids.gather(1, order)
+
+
+def _on_the_host(
+    values: Tensor, ids: Tensor, total: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the same in the main memory, in one copy: what is done to so few numbers from here on
+    takes a GPU longer to start than to do."""
+    if values.device.type == "cpu":
+        return values, ids, total
+    count = values.shape[1]
+    parts = [values.double(), ids.double(), *(() if total is None else (total,))]
+    packed = torch.cat(parts, dim=1).cpu()
+    rest = None if total is None else packed[:, 2 * count :]
+    return packed[:, :count], packed[:, count : 2 * count].long(), rest
 
 
 def _total(logits: Tensor, params: Sequence[SamplingParams]) -> Tensor:

@@ -6,6 +6,7 @@ cancelled jobs) is only touched under the lock.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,9 +23,9 @@ from kogpt_bot.generation.job import Event, Job
 from kogpt_bot.generation.kv_blocks import BLOCK, Match, common_prefix
 from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.model import GPTJ
-from kogpt_bot.generation.replies import Replies
+from kogpt_bot.generation.replies import Replies, Written
 from kogpt_bot.generation.request import FinishReason
-from kogpt_bot.generation.sampling import sample
+from kogpt_bot.generation.sampling import row_sums, sample
 from kogpt_bot.generation.scheduler import Fit, Scheduler
 from kogpt_bot.generation.scheduler import Sequence as Running
 
@@ -76,6 +77,7 @@ class Stepper:
         self._tell = tell
         self._clock = clock
         self._events: list[tuple[Job, Event]] = []
+        self._written: list[Written] = []  # by the last step: told while the device does the next
 
     def step(self) -> bool:
         """Run one step; returns whether there is more to do.
@@ -90,9 +92,9 @@ class Stepper:
             plan = self.scheduler.plan()
         if plan:
             self._carry_out(plan)
-        if self._events:
-            self._tell(self._events)
-            self._events = []
+        else:
+            self._speak(self._written)
+        self._deliver()
         return bool(self.scheduler.running or self.scheduler.waiting)
 
     def fail_all(self, error: GenerationError) -> None:
@@ -100,6 +102,7 @@ class Stepper:
         with self.lock:
             for each in self.scheduler.expired(float("inf")):
                 self._fail(each, error)
+        self._written = []
         self._tell(self._events)
         self._events = []
 
@@ -157,6 +160,7 @@ class Stepper:
     def _run_halves(self, plan: Sequence[Part]) -> None:
         """Try once more with what can be freed, and half of the step at a time."""
         log.warning("out_of_memory", requests=len(plan))
+        self._speak(self._written)  # which may end some of them
         with self.lock:
             self.cache.drop_idle()
         self._store.release(self.cache.free_runs())
@@ -181,6 +185,8 @@ class Stepper:
             self.cache.moves.clear()
         segments, flat = _batch(plan)
         logits = self._model.forward(self._store, *flat, segments)
+        self._speak(self._written)
+        self._deliver()
         self.counters.steps += 1
         self.counters.batch_size.add(len(plan))
         rows: list[tuple[Job, Tensor]] = []
@@ -214,30 +220,45 @@ class Stepper:
             return
         # Mostly all that was computed; a copy of it takes as long as the search in it.
         stacked = logits if len(rows) == len(logits) else torch.stack([row for _, row in rows])
-        # A sum is finite if and only if every logit is: none is near float32's limit.
-        sane = stacked.sum(dim=-1).isfinite().tolist()
-        for (job, _), well in zip(rows, sane, strict=True):
-            if job.request.max_tokens == 0:
+        sums = torch.empty(len(rows), pin_memory=stacked.is_cuda)
+        sums.copy_(row_sums(stacked), non_blocking=True)
+        writing = [n for n, (job, _) in enumerate(rows) if job.request.max_tokens > 0]
+        chosen: dict[int, int] = {}
+        if (
+            writing
+        ):  # whatever is chosen of a row that is not finite: asking first would take a wait
+            part = stacked if len(writing) == len(rows) else stacked[writing]
+            tokens = sample(part, [rows[n][0].sampling for n in writing])
+            chosen = dict(zip(writing, tokens, strict=True))
+        if stacked.is_cuda:
+            torch.cuda.current_stream(stacked.device).synchronize()
+        now = self._clock()
+        written: list[Written] = []
+        for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
+            if number not in chosen:
                 self._echo(job)
                 self._finish(job, FinishReason.LENGTH)
-            elif not well:
+            elif not math.isfinite(total):
                 self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
-        kept = [n for n, (job, _) in enumerate(rows) if job.lease is not None]
-        if not kept:
-            return
-        jobs = [rows[n][0] for n in kept]
-        all_kept = len(kept) == len(rows)
-        chosen = sample(stacked if all_kept else stacked[kept], [job.sampling for job in jobs])
-        now = self._clock()
-        for number, job, token in zip(kept, jobs, chosen, strict=True):
-            self._time(job, now)
-            self._echo(job)
-            chunk, reason = self._replies.extend(job, token, stacked[number])
-            self._events.append((job, chunk))
-            if reason is not None:
-                self._finish(job, reason)
-        self.counters.generated += len(jobs)
-        self.counters.decode_rate.add(now, len(jobs))
+            else:
+                self._time(job, now)
+                self._echo(job)
+                written.append(self._replies.append(job, chosen[number], stacked[number]))
+        self.counters.generated += len(written)
+        self.counters.decode_rate.add(now, len(written))
+        waits = self._model.asynchronous
+        self._speak([each for each in written if each.reason is not None or not waits])
+        self._written = [each for each in written if each.reason is None and waits]
+
+    def _speak(self, written: Sequence[Written]) -> None:
+        """Tell the text of tokens; a sequence may end by it."""
+        self._written = []
+        for each in written:
+            if each.job.lease is not None:
+                chunk, reason = self._replies.chunk(each)
+                self._events.append((each.job, chunk))
+                if reason is not None:
+                    self._finish(each.job, reason)
 
     def _echo(self, job: Job) -> None:
         if job.generated == 0 and job.request.echo:
@@ -250,12 +271,18 @@ class Stepper:
             self.counters.token_gap.add(now - job.last_token)
         job.last_token = now
 
+    def _deliver(self) -> None:
+        if self._events:
+            self._tell(self._events)
+            self._events = []
+
     def _finish(self, job: Job, reason: FinishReason) -> None:
         self._events.append((job, self._replies.last(job, reason)))
         with self.lock:
             self._end(job, keep=True)
 
     def _fail_part(self, plan: Sequence[Part], error: GenerationError) -> None:
+        self._speak(self._written)  # which may end some of them well
         with self.lock:
             for each, _ in plan:
                 if each.lease is not None:
@@ -264,6 +291,8 @@ class Stepper:
 
     def _fail(self, sequence: Running, error: GenerationError) -> None:
         if isinstance(sequence, Job):
+            last = [each for each in self._written if each.job is sequence]
+            self._events += [(sequence, self._replies.chunk(each)[0]) for each in last]
             self._events.append((sequence, error))
         self._end(sequence, keep=isinstance(error, GenerationExpired))
 

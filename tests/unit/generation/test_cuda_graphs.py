@@ -1,32 +1,49 @@
 """Graphs of decoding steps: when they are recorded, tried and given up (a CPU has none itself)."""
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from kogpt_bot.generation import cuda_graphs
 from kogpt_bot.generation.cuda_graphs import SIZES, DecodeGraphs
+from kogpt_bot.generation.kv_blocks import BLOCK
 from tests.fakes.steps import eager
 
 CPU = torch.device("cpu")
 
 
-def look(*_):
-    raise AssertionError("what decodes here looks at nothing")
+class Blind:
+    """Attention that nobody may ask."""
+
+    rows = 0
+
+    def look(self, *_):
+        raise AssertionError("what decodes here looks at nothing")
+
+    read = look
+
+
+KERNEL = Blind()
+SPARE = 3
 
 
 def counting(given, _plan):
     return given[0].unsqueeze(1) + torch.arange(5.0)
 
 
-def graphs_of(decode, capture):
-    return DecodeGraphs(
-        decode, look, CPU, 64, 5, spare=3, erase=lambda _slots: None, capture=capture
-    )
+def graphs_of(decode, capture, erase=lambda _slots: None):
+    def in_parts(given, plan):
+        yield None
+        yield decode(given, plan)
+
+    return DecodeGraphs(in_parts, KERNEL, CPU, 64, 5, spare=SPARE, erase=erase, capture=capture)
 
 
 class Row:
     """What a graph looks at of a segment."""
 
-    def __init__(self, length=1, want=1, end=2):
-        self.length, self.want, self.end, self.table = length, want, end, [0]
+    def __init__(self, length=1, want=1, end=2, table=(0,)):
+        self.length, self.want, self.end, self.table = length, want, end, table
 
 
 def flat(rows):
@@ -104,11 +121,73 @@ def test_what_a_graph_did_not_write_itself_is_not_there_when_it_is_tried():
     def capture(work):
         def replay():  # writes no keys and values, and gives what it finds
             if kept.get("written"):
-                work()
+                for _ in work():
+                    pass
 
         return replay
 
-    graphs = DecodeGraphs(
-        decode, look, CPU, 64, 5, spare=3, erase=lambda _slots: kept.clear(), capture=capture
-    )
+    graphs = graphs_of(decode, capture, erase=lambda _slots: kept.clear())
     assert graphs.run(flat(1), [Row()]) is None
+
+
+numbers = st.integers(0, 63)
+rows_of_a_step = st.lists(
+    # token, position, slot; end; its blocks
+    st.tuples(st.tuples(numbers, numbers, numbers), st.integers(1, 64),
+              st.lists(st.integers(4, 60), min_size=4, max_size=4)),
+    min_size=1, max_size=5,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows_of_a_step, min_size=1, max_size=6), st.booleans())
+def test_a_graph_is_told_what_each_step_is_about(steps, keep_tables):
+    """However many rows the steps before had, and whatever their blocks were."""
+    told = {}
+
+    def decode(given_rows, plan):
+        (part,) = plan
+        assert part.kernel is KERNEL
+        size = part.end
+        told.update(rows=torch.stack(given_rows), ends=part.ends, tables=part.tables)
+        assert len(part.tables) == len(part.ends) == size
+        return counting(given_rows, plan)
+
+    graphs = graphs_of(decode, eager)
+    for step in steps:
+        flat_rows = tuple(torch.tensor([row[0][n] for row in step]) for n in range(3))
+        # Some steps in a row have the same blocks, as those of a running sequence do.
+        tables = [steps[0][0][2] if keep_tables else row[2] for row in step]
+        segments = [Row(end=row[1], table=each) for row, each in zip(step, tables, strict=True)]
+        logits = graphs.run(flat_rows, segments)
+        assert torch.equal(logits, counting(flat_rows, None))
+        count = len(step)
+        assert told["rows"][:, :count].tolist() == [each.tolist() for each in flat_rows]
+        assert told["ends"][:count].tolist() == [row[1] for row in step]
+        assert told["tables"][:count].tolist() == tables
+        # What fills a graph up writes to a block of nobody, and looks at that alone.
+        assert set(told["rows"][2, count:].tolist()) <= {SPARE * BLOCK}
+        assert set(told["ends"][count:].tolist()) <= {1}
+        assert set(told["tables"][count:, 0].tolist()) <= {SPARE}
+
+
+def test_tables_are_told_again_only_where_they_change(monkeypatch):
+    copied = []
+    padded = cuda_graphs.pad_sequence
+
+    def counted(tables, **how):
+        copied.append([each.tolist() for each in tables])
+        return padded(tables, **how)
+
+    monkeypatch.setattr(cuda_graphs, "pad_sequence", counted)
+    graphs = graphs_of(counting, eager)
+    one, two, three, four = [7, 8], [9], [10], [11]
+    for tables in (
+        [one, two], [one, two], [one], [two], [one, two],
+        [one, two, three, four], [one, two, three], [one, two, three], [one, two, three, four],
+    ):  # fmt: skip
+        graphs.run(flat(len(tables)), [Row(table=each) for each in tables])
+    four_rows = [one, two, three, four]
+    assert copied == [
+        [one, two], [two], [one, two], four_rows, [one, two, three, [SPARE]], four_rows
+    ]  # fmt: skip

@@ -306,3 +306,37 @@ def test_a_row_draws_the_same_whatever_ways_its_neighbours_go():
     together = run(list(range(len(WAYS))))
     for row in range(len(WAYS)):
         assert run([row]) == {row: together[row]}
+
+
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, WIDE, 2048])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_the_sum_of_a_row_is_finite_if_all_of_it_is(vocabulary, value):
+    logits = torch.randn(3, vocabulary, generator=torch.Generator().manual_seed(1)) * 1e4
+    torch.testing.assert_close(sampling.row_sums(logits), logits.sum(dim=-1), atol=1, rtol=1e-4)
+    logits[1, vocabulary - 1] = value
+    assert sampling.row_sums(logits).isfinite().tolist() == [True, False, True]
+    logits[1, 0] = -value
+    assert sampling.row_sums(logits).isfinite().tolist() == [True, False, True]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("vocabulary", [WIDE, WIDE - WIDE % 1024, VOCABULARY])
+def test_a_gpu_draws_what_a_processor_draws(vocabulary, seed):
+    params = [*WAYS, SamplingParams(temperature=0), SamplingParams(), SamplingParams(top_k=1)]
+    logits = wide_logits(len(params), seed)[:, :vocabulary].contiguous()
+    prompts = [[token % vocabulary for token in range(seed, 9_000, 300)] for _ in params]
+
+    def draw_on(device):
+        given_there, drawn = logits.to(device), []
+        states = [
+            SamplingState(dataclasses.replace(each, seed=seed), vocabulary, ids)
+            for each, ids in zip(params, prompts, strict=True)
+        ]
+        for _ in range(6):
+            drawn.append(sample(given_there, states))
+            for state, token in zip(states, drawn[-1], strict=True):
+                state.add(token)
+        return drawn
+
+    assert draw_on("cuda") == draw_on("cpu")
