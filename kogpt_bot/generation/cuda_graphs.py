@@ -10,7 +10,7 @@ step is recorded in two parts, and the second is told while the first, a short o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ END = object()
 TOLERANCE = 0.01  # of the largest logit: products may be carried out by another kernel
 
 Flat = tuple[Tensor, Tensor, Tensor]  # tokens, positions, slots [rows] each
-# To logits [rows, vocabulary], all on one device; before them it gives None between its parts.
-Decode = Callable[[Flat, Plan], Iterator[Tensor | None]]
+# To logits [rows, vocabulary], all on one device; it stops between its parts.
+Decode = Callable[[Flat, Plan], Generator[None, None, Tensor]]
 Work = Callable[[], Iterator[None]]  # done part by part
 Replay = Callable[[], None]
 Capture = Callable[[Work], Replay]
@@ -58,9 +58,8 @@ class Capturer:
             try:
                 with torch.cuda.stream(self._stream):
                     for _ in range(WARM_UP):
-                        for _ in work():
-                            pass
-                    self._record(work(), graphs)
+                        _do(work)
+                    self._record_parts(work(), graphs)
             finally:
                 torch.cuda.current_stream().wait_stream(self._stream)
 
@@ -70,7 +69,7 @@ class Capturer:
 
         return replay
 
-    def _record(self, parts: Iterator[None], graphs: list[torch.cuda.CUDAGraph]) -> None:
+    def _record_parts(self, parts: Iterator[None], graphs: list[torch.cuda.CUDAGraph]) -> None:
         more = True
         while more:
             graph = torch.cuda.CUDAGraph()
@@ -86,8 +85,13 @@ class Capturer:
             graphs.append(graph)
 
 
+def _do(work: Work) -> None:
+    for _ in work():
+        pass
+
+
 class DecodeGraphs:
-    """One graph a size, recorded when a step first needs it.
+    """The graphs of each size, recorded when a step first needs it.
 
     Each is compared with a step outside of it before it is relied upon; if one cannot be recorded
     or is wrong, there are none any more.
@@ -142,15 +146,15 @@ class DecodeGraphs:
         rows = len(segments)
         given = np.zeros((4, size), np.int64)
         given[2, rows:], given[3, rows:] = self._spare * BLOCK, 1
-        for target, each in zip(given, flat, strict=False):
+        for target, each in zip(given[:3], flat, strict=True):
             target[:rows] = each.numpy()
         given[3, :rows] = [each.end for each in segments]
         self._inputs[size].copy_(torch.from_numpy(given), non_blocking=True)
         wanted = [list(each.table) for each in segments] + [[self._spare]] * (size - rows)
         if wanted != self._known[:size]:  # seldom: a sequence has all its blocks from the beginning
-            self._known[:size] = wanted
             tables = pad_sequence([torch.tensor(each) for each in wanted], batch_first=True)
             self._tables[:size, : tables.shape[1]].copy_(tables, non_blocking=True)
+            self._known[:size] = wanted  # only now: a copy may fail
 
     def _record(self, size: int, rows: int) -> Tensor | None:
         """Carry out a step, record it, and compare; return its logits."""
@@ -158,15 +162,11 @@ class DecodeGraphs:
         plan: Plan = [Paged(0, size, self._tables[:size], ends, self._kernel)]
 
         def work() -> Iterator[None]:
-            for found in self._decode((tokens, positions, slots), plan):
-                if found is None:
-                    yield
-                else:
-                    self._logits[:size].copy_(found)
+            logits = yield from self._decode((tokens, positions, slots), plan)
+            self._logits[:size].copy_(logits)
 
         try:
-            for _ in work():
-                pass
+            _do(work)
             wanted = self._logits[:rows].clone()
             # A row that is not finite is that request's own fault, and shows nothing of the graph.
             whole = wanted.isfinite().all(dim=1)

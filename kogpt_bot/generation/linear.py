@@ -40,7 +40,7 @@ PROBE_TOLERANCE = {  # of the largest result; a wrong layout is off by the whole
 }
 WEIGHT_STEPS = 127
 FEWER_STEPS = 63
-WIDENED_BYTES = 128 << 20  # of an int8 weight that is widened at once: twice that in float16
+WIDENED_BYTES = 128 << 20  # of an int8 weight that a kernel widens at once, to twice that
 FEW_ROWS = 64  # for which reading the weights takes longer than multiplying
 
 
@@ -222,6 +222,7 @@ class WeightOnlyLinear:
         self._steps, self._scales = rounded_weight(weight, WEIGHT_STEPS, give_back=give_back)
         self._bias = bias
         self._products = products
+        self._at_once = PART_BYTES if products is None else WIDENED_BYTES
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
@@ -229,7 +230,7 @@ class WeightOnlyLinear:
             return self._products.multiply(rows, self._steps, self._scales, self._bias, self._late)
         parts = [
             F.linear(rows, self._widened(part, self._scales[begin : begin + len(part)], rows.dtype))
-            for begin, part in parts_of(self._steps, WIDENED_BYTES)
+            for begin, part in parts_of(self._steps, self._at_once)
         ]
         product = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
         return product if self._bias is None else product.add_(self._bias)

@@ -8,7 +8,7 @@ one over the concatenation of what attention and MLP give.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -113,8 +113,9 @@ class GPTJ:
         self._kept = kept
         in_cache = torch.int8 if kept is CacheDtype.INT8 else self.dtype
         self._kernels = kernels.find(self.dtype, self.devices[-1], in_cache)
+        tried_on = gpu_kernels.weakest(self.devices)
         fused = gpu_kernels.find_operators(
-            shape.heads, shape.head, shape.rotary, self.dtype, self.devices[-1], kept
+            shape.heads, shape.head, shape.rotary, self.dtype, tried_on, kept
         )
         self._operators: Operators = self._kernels or fused or TorchOperators()
         self._paged = None
@@ -124,7 +125,7 @@ class GPTJ:
             )
         self._recorded: tuple[KVStore, DecodeGraphs] | None = None
         linear = prepare(
-            self.kind, stored, self.devices[-1], self._kernels,
+            self.kind, stored, tried_on, self._kernels,
             twice=_room_for_two(shape.parameters * stored.itemsize),
         )  # fmt: skip
         after_attention = for_late(linear, shape.width)
@@ -210,6 +211,10 @@ class GPTJ:
             if logits is not None:
                 return logits
         hidden = F.embedding(tokens.to(self._embedding.device), self._embedding).to(self.dtype)
+        wanted = torch.cat(
+            [torch.arange(s.row + s.length - s.want, s.row + s.length) for s in segments]
+        )
+        rows = wanted.to(self.devices[-1])  # here, since a copy waits for what was launched
         device, made, turns, added = None, attention.Plan(), hidden, None
         for block, cache in zip(self._blocks, store.layers, strict=True):
             if block.device != device:  # the first, or the first of another GPU
@@ -219,21 +224,22 @@ class GPTJ:
                 turns = self._turns[device][positions.to(device)]
                 made = attention.plan(segments, self.dtype, device, self._kernels, self._paged)
             hidden, added = self._layer(block, cache, hidden, added, turns, slots, made)
-        rows = torch.cat(
-            [torch.arange(s.row + s.length - s.want, s.row + s.length) for s in segments]
-        ).to(hidden.device)
+        if not len(wanted):  # chunks of prompts that are not their last
+            return hidden.new_empty(0, self.shape.vocabulary, dtype=torch.float32)
         return self._logits(hidden[rows], None if added is None else added[rows])
 
-    def _decode(self, store: KVStore, flat: Flat, made: attention.Plan) -> Iterator[Tensor | None]:
+    def _decode(
+        self, store: KVStore, flat: Flat, made: attention.Plan
+    ) -> Generator[None, None, Tensor]:
         """Run a step whose parts are all on the one device: what CUDA graphs record."""
         tokens, positions, slots = flat
         hidden, added = F.embedding(tokens, self._embedding).to(self.dtype), None
         turns = self._turns[self._blocks[0].device][positions]
         for number, (block, cache) in enumerate(zip(self._blocks, store.layers, strict=True)):
             if number == FIRST_PART:
-                yield None
+                yield
             hidden, added = self._layer(block, cache, hidden, added, turns, slots, made)
-        yield self._logits(hidden, added)
+        return self._logits(hidden, added)
 
     def _logits(self, hidden: Tensor, added: Tensor | None) -> Tensor:
         _, normed = self._operators.norm(hidden, added, *self._norm, self.shape.epsilon)

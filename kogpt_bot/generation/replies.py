@@ -78,6 +78,9 @@ class Replies:
 
     def append(self, job: Job, token: int, logits: Tensor) -> Written:
         """Append a token; return it with what is known without its text."""
+        scores = None
+        if job.request.logprobs is not None:  # first: memory may not suffice for it
+            scores = score(logits.unsqueeze(0), [token], job.request.logprobs)
         job.tokens.append(token)
         job.sampling.add(token)
         reason = None
@@ -85,9 +88,6 @@ class Replies:
             reason = FinishReason.STOP
         elif job.generated >= job.request.max_tokens:
             reason = FinishReason.LENGTH
-        scores = None
-        if job.request.logprobs is not None:
-            scores = score(logits.unsqueeze(0), [token], job.request.logprobs)
         return Written(job, token, scores, reason)
 
     def chunk(self, written: Written) -> tuple[Chunk, FinishReason | None]:

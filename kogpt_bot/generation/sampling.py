@@ -12,6 +12,7 @@ that row alone, and probabilities are float64, so that its neighbours cannot cha
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 
 import torch
@@ -102,27 +103,27 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
 def row_sums(logits: Tensor) -> Tensor:
     """Return the sum of each row: finite if and only if every logit is, since none is near
     float32's limit."""
-    return _in_chunks(logits, _chunk(logits)).sum(dim=-1).sum(dim=-1)
+    chunk = _chunk(logits)
+    if chunk < CHUNK:
+        return logits.sum(dim=-1)
+    return logits.view(len(logits), -1, chunk).sum(dim=-1).sum(dim=-1)
 
 
 def _chunk(logits: Tensor) -> int:
     """Return in chunks of how many logits a row is searched: on a GPU a single row must be shared
     by many multiprocessors, and there are few chunks."""
-    return CHUNK if logits.device.type == "cpu" else GPU_CHUNK
-
-
-def _in_chunks(logits: Tensor, chunk: int) -> Tensor:
-    """Return logits as [rows, chunks, chunk], or in one chunk where that does not come out even."""
-    rows, vocabulary = logits.shape
-    return logits.view(rows, -1, vocabulary if vocabulary % chunk else chunk)
+    return math.gcd(logits.shape[1], CHUNK if logits.device.type == "cpu" else GPU_CHUNK)
 
 
 def _likeliest(logits: Tensor) -> Tensor:
     """Return the first of the largest logits of each row; by chunks, which is done faster."""
-    chunks = _in_chunks(logits, _chunk(logits))
+    chunk = _chunk(logits)
+    if chunk < CHUNK:  # a vocabulary that does not come out even
+        return logits.argmax(dim=-1)
+    chunks = logits.view(len(logits), -1, chunk)
     best = chunks.amax(dim=-1).argmax(dim=-1)
     inside = chunks[torch.arange(len(logits), device=logits.device), best].argmax(dim=-1)
-    return best * chunks.shape[-1] + inside
+    return best * chunk + inside
 
 
 def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:

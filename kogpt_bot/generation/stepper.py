@@ -224,18 +224,16 @@ class Stepper:
         sums.copy_(row_sums(stacked), non_blocking=True)
         writing = [n for n, (job, _) in enumerate(rows) if job.request.max_tokens > 0]
         chosen: dict[int, int] = {}
-        if (
-            writing
-        ):  # whatever is chosen of a row that is not finite: asking first would take a wait
+        # Of a row that is not finite, too: to ask first would be one more wait for the device.
+        if writing:
             part = stacked if len(writing) == len(rows) else stacked[writing]
             tokens = sample(part, [rows[n][0].sampling for n in writing])
             chosen = dict(zip(writing, tokens, strict=True))
         if stacked.is_cuda:
             torch.cuda.current_stream(stacked.device).synchronize()
-        now = self._clock()
-        written: list[Written] = []
+        now, count = self._clock(), 0
         for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
-            if number not in chosen:
+            if job.request.max_tokens == 0:
                 self._echo(job)
                 self._finish(job, FinishReason.LENGTH)
             elif not math.isfinite(total):
@@ -243,12 +241,15 @@ class Stepper:
             else:
                 self._time(job, now)
                 self._echo(job)
-                written.append(self._replies.append(job, chosen[number], stacked[number]))
-        self.counters.generated += len(written)
-        self.counters.decode_rate.add(now, len(written))
+                written = self._replies.append(job, chosen[number], stacked[number])
+                self._written.append(written)  # one by one: the next may fail
+                count += 1
+        self.counters.generated += count
+        self.counters.decode_rate.add(now, count)
         waits = self._model.asynchronous
-        self._speak([each for each in written if each.reason is not None or not waits])
-        self._written = [each for each in written if each.reason is None and waits]
+        later = [each for each in self._written if each.reason is None and waits]
+        self._speak([each for each in self._written if each.reason is not None or not waits])
+        self._written = later
 
     def _speak(self, written: Sequence[Written]) -> None:
         """Tell the text of tokens; a sequence may end by it."""

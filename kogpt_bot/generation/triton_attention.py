@@ -12,9 +12,14 @@ from torch import Tensor
 
 from kogpt_bot.generation.triton_launch import early, let_next_start, wait_for_last
 
-# Up to how many rows: tokens of a program, of which it reads so many at once; its warps. Several
-# programs share a long row, or few rows would leave a GPU idle. Measured on an H200.
-LOOK = ((2, 64, 64, 4), (8, 64, 32, 4), (32, 128, 16, 4), (1 << 30, 256, 8, 4))
+# How looking is shared out, for up to so many rows: the tokens of a program, how many of them it
+# reads at once. (Few rows would leave a GPU idle, were they not shared.) Measured on an H200.
+LOOK = (
+    (2, {"SHARE": 64, "TILE": 64, "num_warps": 4}),
+    (8, {"SHARE": 64, "TILE": 32, "num_warps": 4}),
+    (32, {"SHARE": 128, "TILE": 16, "num_warps": 4}),
+    (1 << 30, {"SHARE": 256, "TILE": 8, "num_warps": 4}),
+)
 READ = {"ROWS": 64, "TILE": 32, "num_warps": 4, "num_stages": 2}  # of a prompt
 FAR = tl.constexpr(-1e30)  # in place of -inf, whose difference to itself is not a number
 
@@ -34,6 +39,7 @@ def _look(
     """
     row, head, share = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     tokens = tl.cast(tokens, tl.int64)  # a large store has more than 2^31 numbers
+    # Before the wait, as all that a step is about: it was copied before the step's first kernel.
     end = tl.minimum(tl.load(ends + row), (share + 1) * SHARE)
     lanes = tl.arange(0, LANES)
     whole = lanes < HEAD
@@ -168,22 +174,22 @@ class TritonAttention:
         """Write what rows that write see to `out`."""
         rows, heads, head = queries.shape
         tokens, width = numbers.shape[2], tables.shape[1]
-        share, tile, warps = next(each[1:] for each in LOOK if rows <= each[0])
+        chosen = next(each for most, each in LOOK if rows <= most)
+        share = chosen["SHARE"]
         shares, lanes = triton.cdiv(width * block, share), triton.next_power_of_2(head)
         seen = queries.new_empty(rows, heads, shares, head, dtype=torch.float32)
         tops, sums = seen.new_empty(2, rows, heads, shares).unbind()
-        fixed = {"HEADS": heads, "HEAD": head, "LANES": lanes, "SHARE": share}
-        fixed |= early(queries.device)
+        fixed = {"HEADS": heads, "HEAD": head, "LANES": lanes, **early(queries.device)}
         held = triton.next_power_of_2(shares)
         with torch.cuda.device_of(queries):  # type: ignore[no-untyped-call]
             _look[(rows, heads, shares)](
                 numbers, numbers if scales is None else scales, queries, tables, ends,
                 seen, tops, sums, *queries.stride()[:2], tokens, width, head**-0.5,
-                BLOCK=block, TILE=tile, STEPPED=scales is not None, num_warps=warps, **fixed,
+                BLOCK=block, STEPPED=scales is not None, **chosen, **fixed,
             )  # fmt: skip
             _join[(rows, heads)](
                 seen, tops, sums, ends, out, *out.stride()[:2], shares,
-                SHARES=held, num_warps=min(max(held // 8, 1), 8), **fixed,
+                SHARE=share, SHARES=held, num_warps=min(max(held // 8, 1), 8), **fixed,
             )  # fmt: skip
 
     def read(

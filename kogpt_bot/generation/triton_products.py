@@ -1,6 +1,6 @@
 """Products of few rows, in Triton: they take as long as reading the weights.
 
-Weights are widened as they are read, so int8 takes half as long as float16.
+Weights are widened as they are read, so that in int8 half as much is read as in float16.
 """
 
 from __future__ import annotations

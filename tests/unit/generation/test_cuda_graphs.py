@@ -1,5 +1,6 @@
 """Graphs of decoding steps: when they are recorded, tried and given up (a CPU has none itself)."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,8 +34,8 @@ def counting(given, _plan):
 
 def graphs_of(decode, capture, erase=lambda _slots: None):
     def in_parts(given, plan):
-        yield None
-        yield decode(given, plan)
+        yield
+        return decode(given, plan)
 
     return DecodeGraphs(in_parts, KERNEL, CPU, 64, 5, spare=SPARE, erase=erase, capture=capture)
 
@@ -191,3 +192,18 @@ def test_tables_are_told_again_only_where_they_change(monkeypatch):
     assert copied == [
         [one, two], [two], [one, two], four_rows, [one, two, three, [SPARE]], four_rows
     ]  # fmt: skip
+
+
+def test_tables_that_did_not_arrive_are_told_again(monkeypatch):
+    graphs = graphs_of(counting, eager)
+    graphs.run(flat(1), [Row(table=[7])])
+    with monkeypatch.context() as patch:
+
+        def short(*_given, **_how):
+            raise torch.OutOfMemoryError("no memory")
+
+        patch.setattr(cuda_graphs, "pad_sequence", short)
+        with pytest.raises(torch.OutOfMemoryError):
+            graphs.run(flat(1), [Row(table=[9])])
+    graphs.run(flat(1), [Row(table=[9])])
+    assert graphs._tables[0, 0] == 9

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kogpt_bot.errors import GenerationError, GenerationExpired
+from kogpt_bot.generation import replies
 from kogpt_bot.generation import stepper as steps
 from kogpt_bot.generation.engine import Engine
 from kogpt_bot.generation.loading import LoadOptions, load
@@ -370,3 +371,28 @@ async def test_streams_of_a_device_that_works_by_itself_are_the_same(monkeypatch
     await engine.close()
     assert [[c.text for c in each] for each in found] == [[c.text for c in w] for w in wanted]
     assert reasons(found) == reasons(wanted)
+
+
+def test_short_memory_for_a_score_loses_no_token_of_the_others(monkeypatch, loaded, either_way):
+    requests = [request(prompt(5 + n, n), max_tokens=3 + n, logprobs=1) for n in range(3)]
+    whole = Stepped(loaded, requests).run()
+    calls = itertools.count()
+    exact = replies.score
+
+    def short(*given):
+        if next(calls) == 4:  # of the second request, in the second step
+            raise torch.OutOfMemoryError("no memory")
+        return exact(*given)
+
+    def act():
+        nonlocal calls
+        calls = itertools.count()
+        with monkeypatch.context() as patch:
+            patch.setattr(replies, "score", short)
+            return Stepped(loaded, requests).run()
+
+    waited, alone = either_way(act)
+    for found in (waited, alone):
+        for events, wanted in zip(found, whole, strict=True):
+            assert text_of(events) == text_of(wanted)
+            assert events[-1] == wanted[-1]
