@@ -269,18 +269,14 @@ def attend(cache: LayerCache, queries: Tensor, out: Tensor, made: Plan) -> None:
     """Write what each row sees of one layer to `out`; it and `queries` are [rows, heads, head]."""
     for part in made:
         if isinstance(part, Reading):
-            numbers, *scales = cache.tensors
-            given = numbers, scales[0] if scales else None, queries, out
-            part.kernel.read(*given, part.tables, part.tiles, BLOCK)
+            part.kernel.read(*_kept(cache), queries, out, part.tables, part.tiles, BLOCK)
             continue
         asking, target = queries[part.begin : part.end], out[part.begin : part.end]
         if isinstance(part, Compiled):
             cache.look(part.kernels, asking, target, part.spans)
             continue
         if isinstance(part, Paged):
-            numbers, *scales = cache.tensors
-            given = numbers, scales[0] if scales else None, asking, target
-            part.kernel.look(*given, part.tables, part.ends, BLOCK)
+            part.kernel.look(*_kept(cache), asking, target, part.tables, part.ends, BLOCK)
             continue
         scaled = asking.transpose(0, 1) * asking.shape[-1] ** -0.5  # [heads, rows, head]
         if isinstance(part, Alone):
@@ -290,6 +286,12 @@ def attend(cache: LayerCache, queries: Tensor, out: Tensor, made: Plan) -> None:
         else:
             seen = _look_gathered(cache, scaled, part)
         target.copy_(seen.transpose(0, 1))
+
+
+def _kept(cache: LayerCache) -> tuple[Tensor, Tensor | None]:
+    """Return keys and values, and their scales where they have some."""
+    numbers, *scales = cache.tensors
+    return numbers, scales[0] if scales else None
 
 
 def _look_alone(cache: LayerCache, queries: Tensor, part: Alone) -> Tensor:

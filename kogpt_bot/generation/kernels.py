@@ -37,7 +37,7 @@ class Kernels(TorchOperators):
         self._others = ThreadPoolExecutor(threads - 1, "kernels") if threads > 1 else None
 
     def rotate(self, joined: Tensor, turns: Tensor, parts: int, size: int) -> None:
-        """Rotate in place; see `Operators`."""
+        """Rotate in place; see `TorchOperators`."""
         given = joined.numpy(), turns.numpy(), parts, size
         self._share_rows(joined, self._loops.rotate, *given)
 

@@ -56,7 +56,7 @@ class Counters:
 
 
 class Stepper:
-    """Steps one model. `tell` hands events to the streams, all of a step at once."""
+    """Steps one model. `tell` hands events to the streams, many at once."""
 
     def __init__(
         self,

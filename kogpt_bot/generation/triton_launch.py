@@ -1,9 +1,9 @@
 """How Triton's kernels follow one another.
 
 On Hopper and later a kernel may start before the one in front of it has ended (programmatic
-dependent launch): it waits by itself for what that one writes, and has until then what takes
-longest done, starting. Every program of every kernel waits, so that what a kernel sees is complete
-however many are under way.
+dependent launch), so that its start costs no time; it waits by itself for what that one writes.
+Every program of every kernel waits, so that what a kernel sees is complete however many are under
+way. What the device has from before a step (weights, tables) may be read before the wait.
 """
 
 from __future__ import annotations
