@@ -5,8 +5,8 @@ repetition penalty, (OpenAI's presence and frequency penalty,) no-repeat n-gram,
 top-k, top-p, min-p, typical-p.
 
 Sorting a whole vocabulary is slow. A row's CANDIDATES likeliest tokens are looked at first; only
-where its parameters reach beyond them is the row sorted whole. Which way a row goes depends on
-that row alone, and probabilities are float64, so that its neighbours cannot change a draw.
+where its parameters reach beyond them is the row sorted whole. Which way a row goes, and what comes
+of it, depends on that row alone: its neighbours cannot change a draw.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import enum
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from kogpt_bot.generation.candidates import Doubles, draw, likeliest_of, suffices, weights_of
 from kogpt_bot.generation.penalties import FAR, SamplingState, column, penalised
 from kogpt_bot.generation.request import SamplingParams
 
@@ -25,6 +28,7 @@ CANDIDATES = 512
 FEW = 64  # candidates that suffice for a row with a small top-k: found several times faster
 CHUNK = 32  # logits whose maximum stands for them in the search for the largest
 GPU_CHUNK = 1024
+COLDEST = 1e-9  # a temperature: below it the second of two logits, in float32, weighs nothing
 
 
 class Way(enum.Enum):
@@ -60,7 +64,7 @@ def sample(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
 
 def _way(params: SamplingParams, vocabulary: int) -> Way:
     """Return how a row is drawn: its parameters alone decide."""
-    if params.temperature == 0 or params.top_k == 1:
+    if params.temperature < COLDEST or params.top_k == 1:
         return Way.GREEDY
     if 0 < params.top_k < FEW and vocabulary > CHUNK * FEW:
         return Way.FEW
@@ -75,29 +79,64 @@ def _way(params: SamplingParams, vocabulary: int) -> Way:
 
 def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[int, int]:
     """Return row -> token; without the rows whose parameters reach beyond their candidates."""
-    params, rows, total = [state.params for state in states], list(range(len(states))), None
     if way is Way.GREEDY:
         return dict(enumerate(_likeliest(logits).tolist()))
     if way is Way.ALL:
-        # In the order of the vocabulary: where nothing is excluded, any order will do.
-        heat = column([each.temperature for each in params], logits.device)
-        ids = torch.arange(logits.shape[1], device=logits.device).expand(len(rows), -1)
-        values = (logits / heat).double()
-    else:
-        if way is Way.SORT:
-            values, ids = logits.sort(dim=-1, descending=True, stable=True)
-        else:
-            values, ids = _largest(logits, FEW if way is Way.FEW else CANDIDATES)
-            total = _total(logits, params) if way is Way.MANY else None
-            values, ids, total = _on_the_host(values, ids, total)
-            enough = _suffices(values, params, total).tolist()
-            rows = [row for row in rows if enough[row]]
-            params = [params[row] for row in rows]
-            values, ids = values[rows], ids[rows]
-            total = None if total is None else total[rows]
-        values = filtered(values, params, total)
-    draws = [states[row].random.random() for row in rows]
-    return dict(zip(rows, _draw(values, ids, draws), strict=True))
+        return dict(enumerate(_any(logits, states)))
+    params = [state.params for state in states]
+    if way is Way.SORT:
+        return dict(enumerate(_sorted(logits, states)))
+    largest, places = _largest(logits, FEW if way is Way.FEW else CANDIDATES)
+    whole = _mass(logits, largest[:, :1], params) if way is Way.MANY else None
+    values, ids, mass = _on_the_host(largest, places, whole)
+    rows = np.flatnonzero(suffices(values, params, mass)).tolist()
+    if not rows:
+        return {}
+    weights = weights_of(
+        values[rows], [params[row] for row in rows], None if mass is None else mass[rows]
+    )
+    drawn = draw(weights, [states[row].random.random() for row in rows])
+    return {row: int(ids[row, place]) for row, place in zip(rows, drawn, strict=True)}
+
+
+def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
+    """Return for each row a token of all of it, sorted without the ids: several times faster. The
+    value that is drawn is then looked for among the logits."""
+    found = []
+    for row, state in zip(logits.cpu().numpy(), states, strict=True):  # each in a near cache
+        values = -np.sort(-row)
+        weights = weights_of(values[None].astype(np.float64), [state.params])
+        (place,) = draw(weights, [state.random.random()])
+        before = int((values[:place] == values[place]).sum())  # of equals the first comes first
+        found.append(int(np.flatnonzero(row == values[place])[before]))
+    return found
+
+
+def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
+    """Return for each row a token of all, nothing excluded: in the order of the vocabulary, a chunk
+    by what its tokens weigh together, then one of them."""
+    chunk = _chunk(logits)
+    heat = column([state.params.temperature for state in states], logits.device)
+    weights = ((logits - _maximum(logits)) / heat).exp_().view(len(logits), -1, chunk)
+    # A draw next to 1 must not round to it: beyond the end may be what was excluded.
+    draws = [min(state.random.random(), 1 - 1e-12) for state in states]
+    target = column(draws, logits.device, torch.float64)
+    best, rest = _place(weights.sum(dim=-1).double(), target)
+    inside, _ = _place(
+        weights[torch.arange(len(logits), device=logits.device), best].double(), rest
+    )
+    return [int(each) for each in best * chunk + inside]
+
+
+def _place(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return in which of the weights [rows, n] the target [rows, 1] falls, a share of their sum,
+    and how far into that weight, as a share of it."""
+    sums = weights.cumsum(dim=-1)
+    target = target * sums[:, -1:]
+    place = torch.searchsorted(sums, target, right=True)
+    own = weights.gather(1, place)
+    into = (target - (sums.gather(1, place) - own)) / own
+    return place.squeeze(1), into.clamp(0, 1 - 1e-12)
 
 
 def row_sums(logits: Tensor) -> Tensor:
@@ -127,116 +166,46 @@ def _likeliest(logits: Tensor) -> Tensor:
 
 
 def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` largest logits of each row and their ids, sorted downwards.
-
-    They lie in the `count` chunks with the largest maxima, so that a CPU looks at these alone.
-    """
+    """Return the `count` largest logits of each row and their ids, sorted downwards."""
     if logits.device.type != "cpu":
         return logits.topk(count, dim=-1)
+    if count > FEW:
+        values, ids = likeliest_of(logits.numpy(), count)
+        return torch.from_numpy(values), torch.from_numpy(ids)
+    # A few lie in as few chunks, those with the largest maxima: the others need no other look.
     rows, vocabulary = logits.shape
     if spare := -vocabulary % CHUNK:
         logits = torch.nn.functional.pad(logits, (0, spare), value=FAR)
     chunks = logits.view(rows, -1, CHUNK)
     best = chunks.amax(dim=-1).topk(count, dim=-1).indices.sort(dim=-1).values
-    ids = (best.unsqueeze(-1) * CHUNK + torch.arange(CHUNK)).view(rows, -1)
-    values, order = logits.gather(1, ids).topk(count, dim=-1)
-    return values, ids.gather(1, order)
+    places = (best.unsqueeze(-1) * CHUNK + torch.arange(CHUNK)).view(rows, -1)
+    largest, order = logits.gather(1, places).topk(count, dim=-1)
+    return largest, places.gather(1, order)
+
+
+def _maximum(logits: Tensor) -> Tensor:
+    """Return the largest logit of each row, [rows, 1]."""
+    return logits.view(len(logits), -1, _chunk(logits)).amax(dim=-1).amax(dim=-1, keepdim=True)
+
+
+def _mass(logits: Tensor, largest: Tensor, params: Sequence[SamplingParams]) -> Tensor:
+    """Return what all of a row weighs, [rows, 1], where its likeliest token weighs 1."""
+    heat = column([each.temperature for each in params], logits.device)
+    # A processor goes row by row: each stays in a near cache.
+    size = 1 if logits.device.type == "cpu" else len(logits)
+    parts = [slice(begin, begin + size) for begin in range(0, len(logits), size)]
+    sums = [row_sums((logits[each] - largest[each]).div_(heat[each]).exp_()) for each in parts]
+    return torch.cat(sums).unsqueeze(1)
 
 
 def _on_the_host(
-    values: Tensor, ids: Tensor, total: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the same in the main memory, in one copy: what is done to so few numbers from here on
-    takes a GPU longer to start than to do."""
-    if values.device.type == "cpu":
-        return values, ids, total
-    count = values.shape[1]
-    parts = [values.double(), ids.double(), *(() if total is None else (total,))]
-    packed = torch.cat(parts, dim=1).cpu()
-    rest = None if total is None else packed[:, 2 * count :]
-    return packed[:, :count], packed[:, count : 2 * count].long(), rest
-
-
-def _total(logits: Tensor, params: Sequence[SamplingParams]) -> Tensor:
-    """Return the logarithm of the sum of a row's weights, [rows, 1]; 0 weight is left out."""
-    heat = column([each.temperature for each in params], logits.device)
-    return (logits / heat).logsumexp(dim=-1, keepdim=True).double()
-
-
-def _suffices(values: Tensor, params: Sequence[SamplingParams], total: Tensor | None) -> Tensor:
-    """Return for each row whether all that may be drawn is among its candidates."""
-    device, last = values.device, values[:, -1:]
-    top_k = column([each.top_k for each in params], device).long()
-    kept = values.gather(1, (top_k - 1).clamp(min=0)) > last  # equals of the k-th are kept too
-    enough = (top_k > 0) & kept
-    if total is not None:
-        heat = column([each.temperature for each in params], device, torch.float64)
-        shares = (values / heat - total).exp()
-        top_p = column([each.top_p for each in params], device, torch.float64)
-        min_p = column([each.min_p for each in params], device, torch.float64)
-        enough |= (top_p < 1) & (shares.sum(dim=-1, keepdim=True) >= top_p + 1e-6)
-        enough |= (min_p > 0) & (shares[:, -1:] < min_p * shares[:, :1])
-    return enough.squeeze(1)
-
-
-def filtered(
-    values: Tensor, params: Sequence[SamplingParams], total: Tensor | None = None
-) -> Tensor:
-    """Return sorted logits [rows, candidates], tempered, with what is excluded at -inf.
-
-    `total` is the log-sum of all weights of a row where the candidates are not all of it; a row
-    with top-k needs none.
-    """
-    device = values.device
-    values = values.double() / column([each.temperature for each in params], device, torch.float64)
-    if any(each.top_k for each in params):
-        top_k = column([each.top_k or values.shape[1] for each in params], device)
-        # transformers keeps every token as likely as the last of the k
-        last = values.gather(1, (top_k.long() - 1).clamp(max=values.shape[1] - 1))
-        values = values.masked_fill(values < last, FAR)
-    if any(each.top_p < 1 for each in params):
-        top_p = column([each.top_p for each in params], device, torch.float64)
-        shares = _shares(values, params, total)
-        before = shares.cumsum(dim=-1) - shares
-        values = _without(values, (before >= top_p) & (top_p < 1))
-    if any(each.min_p for each in params):
-        min_p = column([each.min_p for each in params], device, torch.float64)
-        shares = values.softmax(dim=-1)
-        values = _without(values, shares < min_p * shares[:, :1])
-    if any(each.typical_p < 1 for each in params):
-        mass = column([each.typical_p for each in params], device, torch.float64)
-        values = _typical(values, mass)
-    return values
-
-
-def _without(values: Tensor, excluded: Tensor) -> Tensor:
-    excluded[:, 0] = False  # the likeliest always stays
-    return values.masked_fill(excluded, FAR)
-
-
-def _shares(values: Tensor, params: Sequence[SamplingParams], total: Tensor | None) -> Tensor:
-    if total is None:
-        return values.softmax(dim=-1)
-    cut = column([each.top_k for each in params], values.device) > 0
-    own = values.logsumexp(dim=-1, keepdim=True)
-    return (values - torch.where(cut, own, total)).exp()
-
-
-def _typical(values: Tensor, mass: Tensor) -> Tensor:
-    """Keep the tokens whose surprise is nearest to the expected one (Meister et al. 2022)."""
-    logs = values.log_softmax(dim=-1)
-    entropy = -(logs.exp() * logs).nansum(dim=-1, keepdim=True)
-    shifted = (-logs - entropy).abs()
-    ordered, order = shifted.sort(dim=-1)
-    cumulative = values.gather(1, order).softmax(dim=-1).cumsum(dim=-1)
-    last = (cumulative < mass).sum(dim=-1, keepdim=True).clamp(max=values.shape[1] - 1)
-    excluded = (shifted > ordered.gather(1, last)) & (mass < 1)
-    return values.masked_fill(excluded, FAR)
-
-
-def _draw(values: Tensor, ids: Tensor, draws: Sequence[float]) -> list[int]:
-    """Return for each row the token at its draw, a number from 0 to 1, of the cumulated shares."""
-    cumulative = values.softmax(dim=-1).cumsum(dim=-1)
-    target = column(draws, values.device, torch.float64) * cumulative[:, -1:]
-    chosen = torch.searchsorted(cumulative, target, right=True)
-    return [int(each) for each in ids.gather(1, chosen.clamp(max=values.shape[1] - 1))]
+    values: Tensor, ids: Tensor, mass: Tensor | None
+) -> tuple[Doubles, NDArray[np.int64], Doubles | None]:
+    """Return the same in the main memory, from a GPU in one copy."""
+    if values.device.type != "cpu":
+        count, parts = values.shape[1], [values, ids, *(() if mass is None else (mass,))]
+        packed = torch.cat([each.double() for each in parts], dim=1).cpu()
+        values, ids = packed[:, :count], packed[:, count : 2 * count]
+        mass = None if mass is None else packed[:, 2 * count :]
+    whole = None if mass is None else mass.double().numpy()
+    return values.double().numpy(), ids.long().numpy(), whole

@@ -18,9 +18,10 @@ from transformers import (
 )
 
 from kogpt_bot.generation import sampling
+from kogpt_bot.generation.candidates import weights_of
 from kogpt_bot.generation.penalties import SamplingState, penalised
 from kogpt_bot.generation.request import SamplingParams
-from kogpt_bot.generation.sampling import Way, filtered, sample
+from kogpt_bot.generation.sampling import Way, sample
 
 VOCABULARY = 97
 
@@ -49,8 +50,8 @@ def ours(logits, tokens, params):
     """Return our distributions of a batch."""
     states = [SamplingState(p, VOCABULARY, t) for p, t in zip(params, tokens, strict=True)]
     values, ids = penalised(logits, states).sort(dim=-1, descending=True)
-    probabilities = filtered(values, params).softmax(dim=-1).float()
-    return torch.zeros_like(logits).scatter(1, ids, probabilities)
+    weights = torch.from_numpy(weights_of(values.double().numpy(), params))
+    return torch.zeros_like(logits).scatter(1, ids, (weights / weights.sum(-1, True)).float())
 
 
 def logits_and_tokens(rows, seed):

@@ -1,0 +1,91 @@
+"""Candidates in numpy: the largest, ties, and the ends of a draw."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kogpt_bot.generation import sampling
+from kogpt_bot.generation.candidates import draw, likeliest_of, suffices
+from kogpt_bot.generation.penalties import SamplingState
+from kogpt_bot.generation.request import SamplingParams
+
+ALMOST_ONE = 1 - 2**-53  # the largest that random.random() gives
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    logits=st.lists(st.sampled_from([-3.0, 0.0, 1.5, 2.0, 7.25]), min_size=20, max_size=60),
+    count=st.integers(1, 20),
+)
+def test_the_likeliest_are_those_of_a_stable_sort(logits, count):
+    rows = np.array([logits, logits[::-1]], np.float32)
+    values, ids = likeliest_of(rows, count)
+    wanted = np.argsort(-rows, axis=1, kind="stable")[:, :count]
+    assert ids.tolist() == wanted.tolist()
+    assert values.tolist() == np.take_along_axis(rows, wanted, axis=1).tolist()
+
+
+def test_what_is_forbidden_is_not_among_the_likeliest_before_what_is_not():
+    row = np.full((1, 40), -np.inf, np.float32)
+    row[0, 30:] = np.arange(10)
+    _, ids = likeliest_of(row, 12)
+    assert ids[0, :10].tolist() == list(range(39, 29, -1))
+
+
+@pytest.mark.parametrize("number", [0.0, 0.25, 0.999999, ALMOST_ONE])
+def test_no_draw_falls_on_what_is_excluded(number):
+    weights = np.array([[1.0, 0.5, 0.0, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
+    first, second = draw(weights, [number, number])
+    assert weights[0, first] > 0
+    assert second == 0
+
+
+@pytest.mark.parametrize("number", [0.0, 0.3, 0.9999999, ALMOST_ONE])
+@pytest.mark.parametrize("vocabulary", [97, 17_000, 64_512])
+def test_no_draw_from_everything_falls_on_what_is_forbidden(vocabulary, number):
+    class Fixed:
+        def random(self):
+            return number
+
+    logits = torch.randn(4, vocabulary, generator=torch.Generator().manual_seed(3)) * 3
+    forbidden = torch.rand(4, vocabulary, generator=torch.Generator().manual_seed(4)) < 0.6
+    forbidden[:, :40] = forbidden[:, -40:] = True
+    forbidden[3] = True
+    forbidden[3, 41] = False
+    logits[forbidden] = float("-inf")
+    states = [SamplingState(SamplingParams(), vocabulary, []) for _ in range(4)]
+    for state in states:
+        state.random = Fixed()
+    drawn = sampling._any(logits, states)
+    assert not forbidden[torch.arange(4), drawn].any()
+    assert drawn[3] == 41
+    # The place is where the cumulated shares, in float64, pass the number.
+    sums = logits.double().softmax(-1).cumsum(-1)
+    for row, token in enumerate(drawn):
+        assert sums[row, token] >= number - 1e-6
+        assert token == 0 or sums[row, token - 1] <= number + 1e-6
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-12, 1e-8])
+@pytest.mark.parametrize("more", [{}, {"top_p": 0.9}, {"typical_p": 0.9}, {"top_k": 5}], ids=str)
+def test_the_smallest_temperatures_take_the_likeliest(temperature, more):
+    logits = torch.randn(2, 17_000, generator=torch.Generator().manual_seed(2)) * 100
+    params = SamplingParams(temperature=temperature, seed=1, **more)
+    states = [SamplingState(params, 17_000, []) for _ in range(2)]
+    assert sampling.sample(logits, states) == logits.argmax(-1).tolist()
+
+
+def test_a_share_that_rounding_may_have_made_is_not_enough():
+    values = np.array([[2.0, 1.0, 0.0]])
+    mass = np.exp(values - 2).sum(axis=1, keepdims=True)
+    params = [SamplingParams(top_p=0.999_999_9)]
+    assert not suffices(values, params, mass)[0]
+    assert suffices(values, [SamplingParams(top_p=0.99)], mass)[0]
+    assert not suffices(values, [SamplingParams(top_p=0.99)], 2 * mass)[0]
+
+
+def test_equals_at_the_end_of_the_candidates_are_not_enough():
+    values = np.array([[2.0, 1.0, 1.0], [2.0, 1.0, 0.5]])
+    assert suffices(values, [SamplingParams(top_k=2)] * 2, None).tolist() == [False, True]
