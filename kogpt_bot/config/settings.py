@@ -35,7 +35,7 @@ class GenerationSettings:
     device: Device = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
-    max_sequences: Annotated[int, Interval(ge=1, le=1024)] = 16
+    max_sequences: Annotated[int, Interval(ge=1, le=1024)] | None = None
     quantization: Literal["none", "int8"] = "none"
     kv_cache_dtype: Literal["auto", "int8"] = "auto"
     tokenizer: Name | None = None

@@ -31,6 +31,8 @@ def likeliest_of(logits: Floats, count: int) -> tuple[Floats, Ids]:
         last = np.partition(row, -count)[-count]
         above = np.flatnonzero(row > last)
         chosen = np.append(above, np.flatnonzero(row == last)[: count - len(above)])
+        if len(chosen) < count:  # NaN is nothing's equal
+            chosen = np.arange(count)
         found[:] = chosen[np.argsort(-row[chosen], kind="stable")]
         own[:] = row[found]
     return values, ids
@@ -88,7 +90,8 @@ def draw(weights: Doubles, draws: Sequence[float]) -> list[int]:
     sums = weights.cumsum(axis=1)
     # A draw next to 1 must not round to it: beyond the end is what was excluded.
     target = np.minimum(_column(draws), 1 - 1e-12) * sums[:, -1:]
-    return [int(row.searchsorted(own, "right")[0]) for row, own in zip(sums, target, strict=True)]
+    places = (int(row.searchsorted(own, "right")[0]) for row, own in zip(sums, target, strict=True))
+    return [min(place, weights.shape[1] - 1) for place in places]  # NaN is above all
 
 
 def _keep_typical(weights: Doubles, mass: Doubles) -> None:

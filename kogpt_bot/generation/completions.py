@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from kogpt_bot.generation.protocol import (
 )
 from kogpt_bot.generation.request import Chunk, GenerationRequest
 
-COALESCE_S = 0.04  # at most one event per stream in this time: a reader sees no difference
+INTERVAL_S = 0.04  # at most one event of a choice in this time: a reader sees no difference
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
 LONG_TEXT_CHARS = 4096  # longer text is encoded off the event loop, which other streams need
 
@@ -76,6 +77,7 @@ async def make_requests(
             priority=caller.priority,
             cache_salt=asked.cache_salt or "",
             deadline_s=caller.deadline_s,
+            interval_s=INTERVAL_S if asked.stream else math.inf,
         )
         for prompt in asked.prompts
         for prompt_ids in [await _prompt_ids(engine, prompt, min(wanted, 1))]
@@ -153,21 +155,19 @@ async def stream(
     tasks = [asyncio.create_task(one(n, each)) for n, each in enumerate(requests)]
     try:
         last: list[Chunk] = []
-        not_before = 0.0
         sent = False
         while len(last) < len(requests):
-            for index, event in await _gather(queue, not_before):
-                if isinstance(event, Exception):
-                    if not sent:
-                        raise _shaped(event)
-                    yield _failure(event)
-                    return
-                if event.finish_reason is not None:
-                    last.append(event)
-                if event.text or event.logprobs or event.finish_reason is not None:
-                    yield _event({**head, **_choice_body(index, event, asked)})
-                    sent = True
-            not_before = asyncio.get_running_loop().time() + COALESCE_S if sent else 0.0
+            index, event = await queue.get()
+            if isinstance(event, Exception):
+                if not sent:
+                    raise _shaped(event)
+                yield _failure(event)
+                return
+            if event.finish_reason is not None:
+                last.append(event)
+            if event.text or event.logprobs or event.finish_reason is not None:
+                yield _event({**head, **_choice_body(index, event, asked)})
+                sent = True
         if asked.stream_options is not None and asked.stream_options.include_usage:
             yield _event({**head, "choices": [], "usage": usage(last, len(asked.prompts))})
         yield "data: [DONE]\n\n"
@@ -175,44 +175,6 @@ async def stream(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-async def _gather(
-    queue: asyncio.Queue[tuple[int, Event]], not_before: float
-) -> list[tuple[int, Event]]:
-    """Return what comes until the loop's time is `not_before`, joined per choice.
-
-    Something at least; an ending is not kept waiting.
-    """
-    events = [await queue.get()]
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(not_before):
-            while not _ends(events[-1][1]):
-                events.append(await queue.get())
-    while not queue.empty():
-        events.append(queue.get_nowait())
-    joined: dict[int, Event] = {}
-    for index, event in events:
-        before = joined.get(index)
-        both = isinstance(before, Chunk) and isinstance(event, Chunk)
-        joined[index] = _join(before, event) if both else event  # type: ignore[arg-type]
-    return list(joined.items())
-
-
-def _ends(event: Event) -> bool:
-    return isinstance(event, Exception) or event.finish_reason is not None
-
-
-def _join(one: Chunk, two: Chunk) -> Chunk:
-    return Chunk(
-        one.text + two.text,
-        one.token_ids + two.token_ids,
-        one.logprobs + two.logprobs,
-        two.finish_reason,
-        two.prompt_tokens,
-        two.completion_tokens,
-        two.seed,
-    )
 
 
 def _choice_body(index: int, chunk: Chunk, asked: CompletionRequest) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from tokenizers import Tokenizer
 
 from kogpt_bot.errors import GenerationError, GenerationRejected
 from kogpt_bot.generation.checkpoint import Progress
+from kogpt_bot.generation.event_stream import Event
 from kogpt_bot.generation.figures import EngineStats
-from kogpt_bot.generation.job import Event, Job
+from kogpt_bot.generation.job import Job
 from kogpt_bot.generation.kv_blocks import BLOCK, blocks_of
 from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.loading import Loaded, LoadOptions, ModelInfo, load
@@ -31,6 +32,7 @@ from kogpt_bot.generation.stepper import Stepper
 
 log = structlog.get_logger(__name__)
 
+SEQUENCES, GPU_SEQUENCES = 16, 64  # at once, unless it is said: rows that read the weights together
 STEP_TOKENS = 256  # in a step, at most: more make the others wait longer for their next token
 GPU_STEP_TOKENS = 512  # which take an H200 11 ms in KoGPT's shape, 256 take 7
 CACHE_SHARE = 0.5  # of the free memory, at most, for keys and values
@@ -48,7 +50,7 @@ class Engine:
         self,
         loaded: Loaded,
         *,
-        max_sequences: int = 16,
+        max_sequences: int | None = None,
         step_tokens: int | None = None,
         cache_tokens: int | None = None,
         host_cache_tokens: int | None = None,
@@ -60,6 +62,8 @@ class Engine:
         self._tokenizer = loaded.tokenizer
         self._plain = Tokenizer.from_str(loaded.tokenizer_json)
         self._plain.encode_special_tokens = True
+        if max_sequences is None:
+            max_sequences = GPU_SEQUENCES if self._model.asynchronous else SEQUENCES
         if cache_tokens is None:
             cache_tokens = self._cache_capacity(max_sequences)
         if host_cache_tokens is None:
@@ -85,7 +89,7 @@ class Engine:
         cls,
         options: LoadOptions,
         *,
-        max_sequences: int = 16,
+        max_sequences: int | None = None,
         step_tokens: int | None = None,
         progress: Progress | None = None,
     ) -> Engine:
@@ -196,11 +200,9 @@ class Engine:
         self._work.set()
         try:
             while True:
-                event = await job.events.get()
-                if isinstance(event, GenerationError):
-                    raise event
-                yield event
-                if event.finish_reason is not None:
+                chunk = await job.events.take()
+                yield chunk
+                if chunk.finish_reason is not None:
                     return
         finally:
             with self._stepper.lock:
@@ -270,7 +272,7 @@ class Engine:
 
         def deliver() -> None:
             for job, event in events:
-                job.events.put_nowait(event)
+                job.events.put(event)
 
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(deliver)

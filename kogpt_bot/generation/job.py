@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from kogpt_bot.errors import GenerationError
+from kogpt_bot.generation.event_stream import EventStream
 from kogpt_bot.generation.penalties import SamplingState
-from kogpt_bot.generation.request import Chunk, GenerationRequest
+from kogpt_bot.generation.request import GenerationRequest
 from kogpt_bot.generation.scheduler import Sequence
 from kogpt_bot.generation.text import StopBuffer, TextStream
-
-Event = Chunk | GenerationError
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -23,7 +20,7 @@ class Job(Sequence):
     sampling: SamplingState
     text: TextStream
     stops: StopBuffer
-    events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    events: EventStream
     shown: int = 0  # characters of decoded text so far, for the offsets of log-probabilities
     last_token: float | None = None  # monotonic time at which the last token was chosen
 
@@ -38,4 +35,5 @@ class Job(Sequence):
             sampling=SamplingState(request.params, vocabulary, request.prompt_ids),
             text=TextStream(tokenizer),
             stops=StopBuffer(request.stop, include=request.include_stop),
+            events=EventStream(request.interval_s),
         )

@@ -18,7 +18,7 @@ class ServiceOptions:
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
-    max_sequences: int = 16
+    max_sequences: int | None = None
     quantization: str = "none"
     kv_cache_dtype: str = "auto"
 

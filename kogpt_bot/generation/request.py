@@ -35,6 +35,7 @@ class GenerationRequest:
     `logprobs` is None for none, else the number of alternatives per token (0..20).
     `channel` groups requests for fairness; higher `priority` first. Only requests of the same
     `cache_salt` share what the cache has. After `deadline_s` seconds nobody waits for it any more.
+    Chunks come at most once in `interval_s` seconds, but for the first text and the end.
     """
 
     id: str
@@ -50,6 +51,7 @@ class GenerationRequest:
     priority: int = 0
     cache_salt: str = ""
     deadline_s: float | None = None
+    interval_s: float = 0.0
 
 
 class FinishReason(enum.StrEnum):

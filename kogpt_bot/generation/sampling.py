@@ -44,21 +44,22 @@ class Way(enum.Enum):
 def sample(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     """Return one token per row; a greedy row (temperature 0) takes its likeliest.
 
-    `logits` [rows, vocabulary] in float32, finite.
+    `logits` [rows, vocabulary] in float32. Of a row that is not finite any token may come.
     """
     logits = penalised(logits, states)
     ways: dict[Way, list[int]] = {}
     for row, state in enumerate(states):
         ways.setdefault(_way(state.params, logits.shape[1]), []).append(row)
     chosen: dict[int, int] = {}
-    for way in (Way.GREEDY, Way.FEW, Way.MANY, Way.ALL):
-        if rows := ways.get(way):
-            part = logits if len(rows) == len(states) else logits[rows]
-            found = _choose(way, part, [states[row] for row in rows])
-            chosen |= {rows[at]: token for at, token in found.items()}
-    if rest := [row for row in range(len(states)) if row not in chosen]:
-        found = _choose(Way.SORT, logits[rest], [states[row] for row in rest])
-        chosen |= {rest[at]: token for at, token in found.items()}
+    with np.errstate(all="ignore"):  # of a row that is not finite; its request fails, not the step
+        for way in (Way.GREEDY, Way.FEW, Way.MANY, Way.ALL):
+            if rows := ways.get(way):
+                part = logits if len(rows) == len(states) else logits[rows]
+                found = _choose(way, part, [states[row] for row in rows])
+                chosen |= {rows[at]: token for at, token in found.items()}
+        if rest := [row for row in range(len(states)) if row not in chosen]:
+            found = _choose(Way.SORT, logits[rest], [states[row] for row in rest])
+            chosen |= {rest[at]: token for at, token in found.items()}
     return [chosen[row] for row in range(len(states))]
 
 
@@ -108,32 +109,35 @@ def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
         weights = weights_of(values[None].astype(np.float64), [state.params])
         (place,) = draw(weights, [state.random.random()])
         before = int((values[:place] == values[place]).sum())  # of equals the first comes first
-        found.append(int(np.flatnonzero(row == values[place])[before]))
+        equals = np.flatnonzero(row == values[place])
+        found.append(int(equals[before]) if len(equals) else 0)  # NaN is nothing's equal
     return found
 
 
 def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     """Return for each row a token of all, nothing excluded: in the order of the vocabulary, a chunk
     by what its tokens weigh together, then one of them."""
-    chunk = _chunk(logits)
+    on_cpu = logits.device.type == "cpu"
+    chunk = _chunk(logits) if on_cpu else 1  # a GPU sums up all sooner than it starts a second look
     heat = column([state.params.temperature for state in states], logits.device)
     weights = ((logits - _maximum(logits)) / heat).exp_().view(len(logits), -1, chunk)
     # A draw next to 1 must not round to it: beyond the end may be what was excluded.
     draws = [min(state.random.random(), 1 - 1e-12) for state in states]
     target = column(draws, logits.device, torch.float64)
-    best, rest = _place(weights.sum(dim=-1).double(), target)
-    inside, _ = _place(
-        weights[torch.arange(len(logits), device=logits.device), best].double(), rest
-    )
-    return [int(each) for each in best * chunk + inside]
+    best, rest = _place(weights.sum(dim=-1) if chunk > 1 else weights.squeeze(2), target)
+    if chunk == 1:
+        return best.tolist()
+    inside, _ = _place(weights[torch.arange(len(logits)), best], rest)
+    return (best * chunk + inside).tolist()
 
 
 def _place(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return in which of the weights [rows, n] the target [rows, 1] falls, a share of their sum,
     and how far into that weight, as a share of it."""
+    weights = weights.double()
     sums = weights.cumsum(dim=-1)
     target = target * sums[:, -1:]
-    place = torch.searchsorted(sums, target, right=True)
+    place = torch.searchsorted(sums, target, right=True).clamp_(max=weights.shape[1] - 1)
     own = weights.gather(1, place)
     into = (target - (sums.gather(1, place) - own)) / own
     return place.squeeze(1), into.clamp(0, 1 - 1e-12)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from kogpt_bot.errors import GenerationError, GenerationExpired, GenerationOutOfMemory
 from kogpt_bot.generation.attention import Segment
+from kogpt_bot.generation.event_stream import Event
 from kogpt_bot.generation.figures import GAPS_S, SIZES, WAITS_S, Histogram, Rate
-from kogpt_bot.generation.job import Event, Job
+from kogpt_bot.generation.job import Job
 from kogpt_bot.generation.kv_blocks import BLOCK, Match, common_prefix
 from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.model import GPTJ

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from kogpt_bot.errors import GenerationBusy
+from kogpt_bot.generation.event_stream import EventStream
 from kogpt_bot.generation.figures import Distribution, EngineStats
 from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, TokenLogprob
 
@@ -62,6 +63,26 @@ class FakeEngine:
         pass
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        events = EventStream(request.interval_s)
+        writer = asyncio.create_task(self._write(request, events))
+        try:
+            while True:
+                chunk = await events.take()
+                yield chunk
+                if chunk.finish_reason is not None:
+                    return
+        finally:
+            writer.cancel()
+            await asyncio.wait([writer])
+
+    async def _write(self, request: GenerationRequest, events: EventStream) -> None:
+        try:
+            async for chunk in self._chunks(request):
+                events.put(chunk)
+        except Exception as error:  # raised again by the one who reads
+            events.put(error)  # type: ignore[arg-type]
+
+    async def _chunks(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         self.requests.append(request)
         finished = False
         try:

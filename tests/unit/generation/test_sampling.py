@@ -230,6 +230,36 @@ def test_looking_at_candidates_only_gives_what_sorting_everything_gives(monkeypa
     assert found == draw_some()
 
 
+BAD = {
+    "one NaN": lambda row: row.index_fill_(0, torch.tensor([7]), float("nan")),
+    "all NaN": lambda row: row.fill_(float("nan")),
+    "one infinite": lambda row: row.index_fill_(0, torch.tensor([7]), float("inf")),
+    "nothing possible": lambda row: row.fill_(float("-inf")),
+}
+
+
+@pytest.mark.parametrize("spoil", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("vocabulary", [VOCABULARY, WIDE])
+def test_a_row_that_is_not_finite_leaves_its_neighbours_alone(vocabulary, spoil):
+    params = [*WAYS, SamplingParams(), SamplingParams(temperature=0)]
+    logits = wide_logits(len(params), 4)[:, :vocabulary].contiguous()
+
+    def run():
+        states = [
+            SamplingState(dataclasses.replace(each, seed=3), vocabulary, [1, 2]) for each in params
+        ]
+        return sample(logits, states)
+
+    whole = run()
+    for row in range(len(params)):
+        kept = logits[row].clone()
+        spoil(logits[row])
+        found = run()
+        logits[row] = kept
+        assert 0 <= found[row] < vocabulary
+        assert found[:row] + found[row + 1 :] == whole[:row] + whole[row + 1 :]
+
+
 def test_each_way_is_taken():
     ways = {
         sampling._way(p, WIDE) for p in [*WAYS, SamplingParams(), SamplingParams(temperature=0)]
