@@ -17,6 +17,7 @@ import uvicorn
 
 from kogpt_bot.generation.api import Service, make_app
 from tests.fakes.fake_engine import FakeEngine
+from tests.fakes.forked import Forked
 from tests.fakes.platform import FakePlatform
 from tests.fakes.postgres import cluster, find_postgres
 from tests.fakes.tokenizer import make_tokenizer
@@ -133,13 +134,20 @@ class Daemon:
         )
 
     async def start(self):
+        """Start it as its owner does; again, from a process that has imported it already."""
+        arguments = ["run", "-c", str(self.config)]
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests/fakes/plugin")])
-        with self.log.open("a") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "kogpt_bot", "run", "-c", str(self.config),
-                stdout=log, stderr=log, cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": path, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"},
-            )  # fmt: skip
+        environment = {"PYTHONPATH": path, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
+        if self.process is None:
+            with self.log.open("a") as log:
+                self.process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "kogpt_bot", *arguments,
+                    stdout=log, stderr=log, cwd=self.folder, env=os.environ | environment,
+                )  # fmt: skip
+        else:
+            self.process = Forked(
+                arguments, log=self.log, folder=self.folder, environment=environment
+            )
         ended = asyncio.ensure_future(self.process.wait())
         connected = [asyncio.ensure_future(p.connected.wait()) for p in self.platforms.values()]
         both = asyncio.gather(*connected)
