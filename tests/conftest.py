@@ -1,8 +1,9 @@
-"""What tests of several rooms share: both kinds of database."""
+"""What tests of several rooms share: both kinds of database, and a store."""
 
 import asyncio
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 # Read when triton is imported, which other libraries do: without a GPU, its kernels are interpreted.
@@ -11,6 +12,7 @@ if not Path("/dev/nvidiactl").exists():
 
 import pytest
 
+from kogpt_bot.store import Store
 from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.maintenance import upgrade_database
 from tests.fakes.postgres import cluster, find_postgres
@@ -44,3 +46,20 @@ def database_url(request, tmp_path):
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "data" / "kogpt.sqlite3")
     return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory):
+    """Return a file with the newest tables and nothing in them: to copy is faster than to make."""
+    file = tmp_path_factory.mktemp("template") / "db.sqlite3"
+    asyncio.run(upgrade_database(sqlite_url(file)))
+    return file
+
+
+@pytest.fixture
+async def store(sqlite_template, tmp_path):
+    """Give a store in a file of its own, `db.sqlite3`, with nothing in it."""
+    file = shutil.copy(sqlite_template, tmp_path / "db.sqlite3")
+    store = await Store.open(sqlite_url(file))
+    yield store
+    await store.close()

@@ -1,6 +1,7 @@
 """The whole core around a fake platform and a scripted model."""
 
 import asyncio
+import functools
 from contextlib import asynccontextmanager
 
 from kogpt_bot.clock import SystemClock
@@ -19,6 +20,7 @@ from kogpt_bot.delivery.opt_outs import OptOuts
 from kogpt_bot.delivery.responder import Responder
 from kogpt_bot.messages import Action, Author, ChannelKey
 from kogpt_bot.metrics import Metrics
+from kogpt_bot.moderation import Detector
 from kogpt_bot.moderation.answer import ScreenedAnswers
 from kogpt_bot.moderation.detectors import Detectors
 from kogpt_bot.moderation.incoming import IncomingScreen
@@ -31,6 +33,7 @@ from tests.fakes.tokenizer import make_tokenizer
 CODEC = ModelTokens(make_tokenizer().to_str().encode())
 ROOM = ChannelKey("fake", "room")
 PERSON = Author("u1", "민수")
+detector = functools.cache(Detector.default)  # it is immutable, and building it takes a while
 AT_ONCE = {"burst_window_s": 0, "messages_per_minute": 1000, "actions_per_minute": 1000}
 
 
@@ -94,7 +97,7 @@ class Core:
         self.people = OptOuts(store, self.pseudonyms)
         manager = ConversationManager(model.generate, lambda: 1)
         found = ProfanityLog(store.profanity, self.pseudonyms, clock)
-        detectors = Detectors(store.profanity, clock)
+        detectors = Detectors(store.profanity, clock, detector())
         answers = ScreenedAnswers(manager, detectors, found, lambda _: "blocked")
         self.announcer = Announcer({self.adapter.name: self.adapter}, clock)
         self.responder = Responder(

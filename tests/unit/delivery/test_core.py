@@ -18,18 +18,9 @@ from kogpt_bot.errors import (
     StoreError,
 )
 from kogpt_bot.messages import ActionKind, Author
-from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.tables import turns
 from tests.fakes.clock import FakeClock
 from tests.fakes.core import AT_ONCE, ROOM, running
-
-
-@pytest.fixture
-async def store(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
-    yield store
-    await store.close()
 
 
 async def test_a_message_is_answered_and_recorded(store):

@@ -12,8 +12,7 @@ from kogpt_bot.config import Limits
 from kogpt_bot.delivery.keeper import LaneKeeper
 from kogpt_bot.errors import GenerationRejected
 from kogpt_bot.messages import Author, Incoming
-from kogpt_bot.store import Store, TurnPlan, TurnState
-from kogpt_bot.store.database import sqlite_url
+from kogpt_bot.store import TurnPlan, TurnState
 from kogpt_bot.testing import FakeAdapter
 from tests.fakes.core import AT_ONCE, ROOM, Core, ScriptedModel
 
@@ -59,13 +58,6 @@ class CrashingAdapter(FakeAdapter):
 
 def keeper(core):
     return LaneKeeper(core.store, core.lanes, {"fake"}, core.clock, resumes=True)
-
-
-@pytest.fixture
-async def store(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
-    yield store
-    await store.close()
 
 
 class Daemon:

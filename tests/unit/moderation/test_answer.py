@@ -30,7 +30,6 @@ from kogpt_bot.moderation.names import with_masks
 from kogpt_bot.moderation.screen import HOLD_BACK
 from kogpt_bot.pseudonym import Pseudonyms
 from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.profanity_values import Direction, HitFilter, Outcome
 from tests.fakes.clock import FakeClock
 from tests.fakes.tokenizer import make_tokenizer
@@ -78,13 +77,6 @@ class Room:
 
     async def hits(self):
         return await self.store.profanity.hits(HitFilter(newest_first=False))
-
-
-@pytest.fixture
-async def store(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
-    yield store
-    await store.close()
 
 
 @pytest.fixture

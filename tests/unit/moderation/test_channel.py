@@ -13,8 +13,6 @@ from kogpt_bot.moderation.log import ProfanityLog
 from kogpt_bot.moderation.review import Reviews
 from kogpt_bot.moderation.words import CATEGORIES, DIRECTIONS, OUTCOMES
 from kogpt_bot.pseudonym import Pseudonyms
-from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.profanity_values import Direction, Outcome, Verdict
 from tests.fakes.clock import FakeClock
 
@@ -24,10 +22,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-async def table(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
-    yield store.profanity
-    await store.close()
+def table(store):
+    return store.profanity
 
 
 class Place:

@@ -10,8 +10,6 @@ from kogpt_bot.moderation.file import HitFile
 from kogpt_bot.moderation.log import ProfanityLog
 from kogpt_bot.moderation.retention import EVERY_S, Retention
 from kogpt_bot.pseudonym import Pseudonyms
-from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.profanity import ERASED
 from kogpt_bot.store.profanity_values import (
     Direction,
@@ -28,10 +26,8 @@ NAMES = Pseudonyms(b"k" * 32)
 
 
 @pytest.fixture
-async def table(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
-    yield store.profanity
-    await store.close()
+def table(store):
+    return store.profanity
 
 
 @pytest.fixture

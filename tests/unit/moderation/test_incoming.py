@@ -13,8 +13,6 @@ from kogpt_bot.moderation.detectors import Detectors, can_be_found
 from kogpt_bot.moderation.incoming import WARN_EVERY_S, IncomingScreen
 from kogpt_bot.moderation.log import ProfanityLog
 from kogpt_bot.pseudonym import Pseudonyms
-from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.profanity_values import Direction, HitFilter, Outcome
 from tests.fakes.clock import FakeClock
 
@@ -30,10 +28,8 @@ def rules(policy: IncomingPolicy, **more: object) -> ChannelSettings:
 
 
 @pytest.fixture
-async def table(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
-    yield store.profanity
-    await store.close()
+def table(store):
+    return store.profanity
 
 
 @pytest.fixture

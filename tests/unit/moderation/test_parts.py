@@ -12,8 +12,6 @@ from kogpt_bot.messages import ChannelKey
 from kogpt_bot.metrics import Metrics
 from kogpt_bot.moderation.parts import build
 from kogpt_bot.pseudonym import KEY_FILE, Pseudonyms
-from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.profanity_values import Direction, Outcome
 from tests.fakes.clock import FakeClock
 
@@ -21,9 +19,8 @@ ROOM = ChannelKey("fake", "room")
 
 
 @pytest.fixture
-async def made(tmp_path):
-    """Build the parts for a section; keep what they announce."""
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
+def made(store, tmp_path):
+    """Return a builder of the parts for a section, which keeps what they announce."""
     announced = []
 
     def make(**chosen):
@@ -35,8 +32,7 @@ async def made(tmp_path):
         )  # fmt: skip
         return parts, metrics, announced
 
-    yield make
-    await store.close()
+    return make
 
 
 async def test_a_hit_is_counted_written_and_told(made, tmp_path, detector):

@@ -11,8 +11,6 @@ from kogpt_bot.moderation.detectors import REFRESH_S, Detectors, can_be_found
 from kogpt_bot.moderation.log import ProfanityLog
 from kogpt_bot.moderation.review import Reviews, phrase_of
 from kogpt_bot.pseudonym import Pseudonyms
-from kogpt_bot.store import Store
-from kogpt_bot.store.database import sqlite_url
 from kogpt_bot.store.profanity_values import (
     Direction,
     Finding,
@@ -29,10 +27,8 @@ RULES = Profanity()
 
 
 @pytest.fixture
-async def table(tmp_path):
-    store = await Store.open(sqlite_url(tmp_path / "db.sqlite3"))
-    yield store.profanity
-    await store.close()
+def table(store):
+    return store.profanity
 
 
 @pytest.fixture
