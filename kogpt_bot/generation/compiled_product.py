@@ -1,9 +1,9 @@
-"""Products that wait for the memory, compiled by numba, for `kernels.py`.
+"""Products with int8 weights, compiled by numba, for `kernels.py`.
 
 Memory gives more to several streams than to one, so a weight lies in OUTPUTS parts that are read
 side by side: output OUTPUTS t + n is in place t of part n.
 
-With int8 weights rows are whole numbers of 16 bits, so that a processor multiplies two neighbours
+Rows are whole numbers of 16 bits, so that a processor multiplies two neighbours
 and adds both to a sum of 32 bits in one or two instructions (x86: vpmaddwd, with VNNI vpdpwssd).
 The sums are exact, in whatever order they are taken. Loops in Python do not become these
 instructions where several rows share a weight, hence the innermost one is in LLVM's language.
@@ -48,12 +48,13 @@ def largest_step(size: int, weight_steps: int) -> int:
     return min(LARGEST_INT16, LARGEST_INT32 // (weight_steps * size))
 
 
-class _Array:
+class Array:
     """An array as LLVM sees it."""
 
     def __init__(self, context: Any, builder: Any, kind: Any, value: Any) -> None:
         self._builder = builder
         self._array = context.make_array(kind)(context, builder, value)
+        self.bits = kind.dtype.bitwidth  # of a number
 
     @property
     def width(self) -> Any:
@@ -84,7 +85,7 @@ def _tile(rows: int) -> Any:
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> None:
         *arrays, row, tile = given
         steps, row_scales, weight, scales, bias, out = (
-            _Array(context, builder, kind, value)
+            Array(context, builder, kind, value)
             for kind, value in zip(signature.args, arrays, strict=False)
         )
         down = [builder.add(row, INDEX(each)) for each in range(rows)]
@@ -107,7 +108,7 @@ def _tile(rows: int) -> Any:
     return tile
 
 
-def _summed(builder: Any, steps: _Array, weight: _Array, down: Sequence[Any], tile: Any) -> Any:
+def _summed(builder: Any, steps: Array, weight: Array, down: Sequence[Any], tile: Any) -> Any:
     """Return a vector of sums for each row of `down` and each output of a tile."""
     start = builder.block
     body, after = (builder.append_basic_block(name) for name in ("body", "after"))
@@ -208,25 +209,3 @@ def multiply(
                     _tile_of_rows(steps, row_scales, weight, scales, bias, out, row, tile)
                 for row in range(end - (end - band) % ROWS, end):
                     _tile_of_one(steps, row_scales, weight, scales, bias, out, row, tile)
-
-
-@compile_loop
-def multiply_row(
-    row: Floats, weight: Floats, bias: Floats, out: Floats, first: int, last: int
-) -> None:
-    """Write tiles [first, last) of `out` [outputs] for one row [size] of float32 numbers.
-
-    `weight` [OUTPUTS, tiles, size] and `bias` [outputs] as in `multiply`.
-    """
-    for tile in range(first, last):
-        w0, w1, w2, w3 = weight[0, tile], weight[1, tile], weight[2, tile], weight[3, tile]
-        a = b = c = d = np.float32(0)
-        for i in range(len(row)):
-            x = row[i]
-            a += x * w0[i]
-            b += x * w1[i]
-            c += x * w2[i]
-            d += x * w3[i]
-        at = OUTPUTS * tile
-        out[at], out[at + 1] = a + bias[at], b + bias[at + 1]
-        out[at + 2], out[at + 3] = c + bias[at + 2], d + bias[at + 3]

@@ -1,6 +1,6 @@
 """Compiled loops where torch's operators are slow on a CPU: an optional part, tried at start.
 
-numba compiles them: `compiled.py`, `compiled_product.py`.
+numba compiles them: `compiled.py`, `compiled_panels.py`, `compiled_product.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import structlog
 import torch
 from torch import Tensor
 
+from kogpt_bot.generation.checkpoint import release_pages
 from kogpt_bot.generation.operators import TorchOperators
+from kogpt_bot.generation.rounding import PART_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +32,9 @@ class Kernels(TorchOperators):
 
     def __init__(self, threads: int) -> None:
         """Raises ImportError where there is no numba, OSError where its compiler does not load."""
-        from kogpt_bot.generation import compiled, compiled_product
+        from kogpt_bot.generation import compiled, compiled_panels, compiled_product
 
-        self._loops, self._product = compiled, compiled_product
+        self._loops, self._product, self._panels = compiled, compiled_product, compiled_panels
         self._threads = threads
         self._others = ThreadPoolExecutor(threads - 1, "kernels") if threads > 1 else None
 
@@ -66,7 +68,8 @@ class Kernels(TorchOperators):
         loops, (outputs, size) = self._product, weight.shape
         padded = size + -size % loops.PADDED
         parts = self._interleaved(weight, padded)
-        laid_out = parts, self._filled(scales, parts), self._filled(bias, parts)
+        count = parts.shape[0] * parts.shape[1]
+        laid_out = parts, self._filled(scales, count), self._filled(bias, count)
         largest = loops.largest_step(size, weight_steps)
 
         def multiply(rows: Tensor) -> Tensor:
@@ -80,19 +83,41 @@ class Kernels(TorchOperators):
 
         return multiply
 
-    def row_product(self, weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-        """Return the product of one row with a copy of a float32 weight [outputs, size]."""
-        parts = self._interleaved(weight, weight.shape[1])
-        added, outputs = self._filled(bias, parts), len(weight)
-        shares = min(self._threads, parts.size // PRODUCTS)
+    def float_product(
+        self, weight: Tensor, bias: Tensor | None, *, give_back: bool = False
+    ) -> Callable[[Tensor], Tensor]:
+        """Return the product of float32 rows with a weight [outputs, size] in float32 or float16,
+        plus `bias`.
 
-        def multiply(row: Tensor) -> Tensor:
-            out = np.empty((1, len(added)), np.float32)
-            given = row.numpy()[0], parts, added, out[0]
-            self._share(parts.shape[1], shares, self._product.multiply_row, *given)
-            return torch.from_numpy(out)[:, :outputs]
+        With `give_back` the memory of `weight` is the system's again, part by part.
+        """
+        panels = self._panels_of(weight, give_back=give_back)
+        added, outputs = self._filled(bias, panels.shape[0] * panels.shape[2]), len(weight)
+
+        def multiply(rows: Tensor) -> Tensor:
+            out = np.repeat(added[None], len(rows), axis=0)
+            shares = min(self._threads, len(rows) * panels.size // PRODUCTS)
+            given = rows.contiguous().numpy(), panels, out
+            self._share(len(panels), shares, self._panels.multiply, *given)
+            found = torch.from_numpy(out)
+            return found if len(added) == outputs else found[:, :outputs].contiguous()
 
         return multiply
+
+    def _panels_of(self, weight: Tensor, *, give_back: bool) -> npt.NDArray[Any]:
+        """Return a copy of a weight [outputs, size] in panels; see `compiled_panels`."""
+        width, (outputs, size) = self._panels.WIDTH, weight.shape
+        panels = torch.empty(-(-outputs // width), size, width, dtype=weight.dtype)
+        at_once = max(1, PART_BYTES // panels[0].nbytes)
+        for begin in range(0, len(panels), at_once):
+            part = weight[begin * width : (begin + at_once) * width]
+            whole = torch.nn.functional.pad(part, (0, 0, 0, -len(part) % width))
+            own = whole.view(-1, width, size).transpose(1, 2)
+            panels[begin : begin + at_once] = own
+            if give_back:
+                release_pages(part)
+        found: npt.NDArray[Any] = panels.numpy()  # numba knows no float16
+        return found.view(np.int16) if weight.dtype is torch.float16 else found
 
     def _interleaved(self, weight: Tensor, padded: int) -> npt.NDArray[Any]:
         """Return a copy of a weight [outputs, size] in parts; see `compiled_product`."""
@@ -103,9 +128,9 @@ class Kernels(TorchOperators):
         return parts.numpy()
 
     @staticmethod
-    def _filled(numbers: Tensor | None, parts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return numbers [outputs], or zeros, for every output that `parts` has."""
-        filled = np.zeros(parts.shape[0] * parts.shape[1], np.float32)
+    def _filled(numbers: Tensor | None, count: int) -> npt.NDArray[np.float32]:
+        """Return numbers, and zeros for what `count` is more, or zeros only."""
+        filled = np.zeros(count, np.float32)
         if numbers is not None:
             filled[: len(numbers)] = numbers.float().numpy()
         return filled

@@ -75,25 +75,36 @@ class PlainLinear:
 
 
 class PackedLinear:
-    """oneDNN with the weight in the layout that it likes best, float32 or bfloat16.
+    """oneDNN with the weight in the layout that it likes best, float32 or bfloat16."""
 
-    With `kernels` a second copy, in float32, is read for rows that come alone.
-    """
-
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None = None, *, kernels: Kernels | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         self._bias = bias
-        self._alone = None if kernels is None else kernels.row_product(weight, bias)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply."""
-        if self._alone is not None and rows.shape[0] == 1:
-            return self._alone(rows)
         return _tensor(
             torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
         )
+
+
+class PanelLinear:
+    """Loops of our own with float32 or float16 weights and float32 rows: a row's result is the
+    same whatever shares its batch."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *,
+        kernels: Kernels,
+        give_back: bool = False,
+    ) -> None:
+        self._product = kernels.float_product(weight, bias, give_back=give_back)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply."""
+        return self._product(rows)
 
 
 class HalfLinear:
@@ -260,8 +271,9 @@ KINDS: dict[str, Kind] = {
     "int8": Int8Linear,
     "weight_only": WeightOnlyLinear,
 }
+IN_PANELS = (PackedLinear, HalfLinear)  # whose place loops of our own take
 AS_THEY_ARE = (PlainLinear, RowLinear)  # these lay nothing out
-BY_THEMSELVES = (Int8Linear, Int16RowsLinear, WeightOnlyLinear)  # these round part by part
+BY_THEMSELVES = (PanelLinear, Int8Linear, Int16RowsLinear, WeightOnlyLinear)  # part by part
 
 
 def choose(dtype: torch.dtype, device: torch.device, quantization: Quantization) -> str:
@@ -274,18 +286,10 @@ def choose(dtype: torch.dtype, device: torch.device, quantization: Quantization)
 
 
 def prepare(
-    name: str,
-    dtype: torch.dtype,
-    device: torch.device,
-    kernels: Kernels | None = None,
-    *,
-    twice: bool = False,
+    name: str, dtype: torch.dtype, device: torch.device, kernels: Kernels | None = None
 ) -> Kind:
     """Return the kind of product: loops of our own where `kernels` have them, torch's operator
-    where they do not serve here, `F.linear` where that is missing too.
-
-    With `twice` a weight may be held in two layouts.
-    """
+    where they do not serve here, `F.linear` where that is missing too."""
     kind = KINDS[name]
     if device.type != "cpu":  # torch's own operators, but for what is tried there
         products = find_products(dtype, device)
@@ -298,17 +302,19 @@ def prepare(
     kinds: list[Kind] = [kind]
     if kernels is not None and kind is Int8Linear:
         kinds.insert(0, functools.partial(Int16RowsLinear, kernels=kernels))
-    elif kernels is not None and kind is PackedLinear and dtype is torch.float32 and twice:
-        kinds.insert(0, functools.partial(PackedLinear, kernels=kernels))
+    elif kernels is not None and kind in IN_PANELS and dtype is not torch.bfloat16:
+        kinds.insert(0, functools.partial(PanelLinear, kernels=kernels))
     generator = torch.Generator().manual_seed(0)
-    weight, rows = torch.randn(64, 90, generator=generator), torch.randn(6, 90, generator=generator)
+    weight = torch.randn(80, 90, generator=generator)
+    rows = torch.randn(10, 90, generator=generator)
+    few = rows[:1], rows[1:4], rows[4:]  # each has a loop of its own
     wanted = rows @ weight.to(dtype).float().T
     inner = dtype if name == "packed" else torch.float32
     for each in kinds:
         called = getattr(each, "func", each).__name__
         try:
             product = each(weight.to(dtype), None)
-            found = torch.cat([product(part.to(inner)) for part in (rows[:1], rows[1:])]).float()
+            found = torch.cat([product(part.to(inner)) for part in few]).float()
         except Exception as failure:  # noqa: BLE001  # torch's operators and compilers say many things
             log.warning("linear_unavailable", kind=called, why=reason(failure))
             continue

@@ -11,7 +11,6 @@ import functools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +23,6 @@ from kogpt_bot.generation.linear import Linear, Quantization, choose, for_late, 
 from kogpt_bot.generation.operators import Operators, TorchOperators
 
 FIRST_PART = 4  # layers: they take longer than to tell a GPU of the others (`cuda_graphs.py`)
-HELD_TWICE = 512 << 20  # bytes: a model under this may take twice its weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +122,7 @@ class GPTJ:
                 shape.heads, shape.head, self.dtype, self.devices[0], in_cache
             )
         self._recorded: tuple[KVStore, DecodeGraphs] | None = None
-        linear = prepare(
-            self.kind, stored, tried_on, self._kernels,
-            twice=_room_for_two(shape.parameters * stored.itemsize),
-        )  # fmt: skip
+        linear = prepare(self.kind, stored, tried_on, self._kernels)
         after_attention = for_late(linear, shape.width)
         self._embedding = weights.embedding.to(self.devices[0])
         self._blocks: list[Block] = []
@@ -265,7 +260,3 @@ class GPTJ:
         attended = both[:, : shape.width].view(-1, shape.heads, shape.head)
         attention.attend(cache, queries, attended, made)
         return hidden, block.out(both)
-
-
-def _room_for_two(weights: int) -> bool:
-    return weights < HELD_TWICE and 4 * weights < psutil.virtual_memory().available

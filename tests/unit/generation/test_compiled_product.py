@@ -90,27 +90,6 @@ def test_a_row_with_nan_or_infinity_shows_it_and_no_other_does(under_test, value
     assert torch.equal(found[[0, 1, 3, 4]], whole[[0, 1, 3, 4]])
 
 
-@pytest.mark.parametrize(("outputs", "size"), [(1, 1), (7, 5), (64, 200), (90, 33)])
-@pytest.mark.parametrize("biased", [True, False])
-def test_one_row_of_full_precision_is_what_many_are(under_test, outputs, size, biased):
-    generator = torch.Generator().manual_seed(size)
-    weight, asked = torch.randn(outputs, size), torch.randn(3, size, generator=generator)
-    bias = torch.randn(outputs) if biased else None
-    product = linear.PackedLinear(weight, bias, kernels=under_test)
-    rows = torch.cat([product(asked[n : n + 1]) for n in range(3)])
-    torch.testing.assert_close(rows, product(asked))
-    asked[1, 0] = float("nan")
-    assert product(asked[1:2]).isnan().all()
-
-
-def test_a_model_that_is_held_twice_has_the_rows_that_come_alone_read_the_copy():
-    cpu, found = torch.device("cpu"), kernels.find(torch.float32, torch.device("cpu"))
-    for dtype, twice in ((torch.float32, True), (torch.float32, False), (torch.bfloat16, True)):
-        kind = linear.prepare("packed", dtype, cpu, found, twice=twice)
-        copied = getattr(kind, "keywords", {}).get("kernels") is found
-        assert copied is (dtype is torch.float32 and twice)
-
-
 def test_a_row_of_zeros_gives_the_bias(under_test):
     weight, scales, bias = random_product(5, 33)
     found = under_test.product(weight, scales, bias, 127)(torch.zeros(2, 33))
@@ -123,9 +102,10 @@ def test_a_step_without_rows_gives_none(under_test):
 
 
 @pytest.mark.parametrize("outputs", [65, 68])  # one more than a part has, and a tile more
-@pytest.mark.parametrize("kind", [linear.Int16RowsLinear, linear.PackedLinear])
+@pytest.mark.parametrize("kind", [linear.Int16RowsLinear, linear.PanelLinear])
 def test_a_large_weight_whose_memory_is_given_back_was_copied(monkeypatch, kind, outputs):
-    monkeypatch.setattr(linear, "PART_BYTES", 64 * 2048 * 4)
+    for module in (linear, kernels):
+        monkeypatch.setattr(module, "PART_BYTES", 64 * 2048 * 4)
     weight, asked = torch.randn(outputs, 2048), torch.randn(3, 2048)
     wanted = asked @ weight.T
     kind = functools.partial(kind, kernels=kernels.Kernels(1))
@@ -163,16 +143,16 @@ def test_nothing_is_compiled_after_the_start():
     cpu = torch.device("cpu")
     found = kernels.find(torch.float32, cpu)
     kind = linear.prepare("int8", torch.float32, cpu, found)
-    twice = linear.prepare("packed", torch.float32, cpu, found, twice=True)
+    panels = linear.prepare("packed", torch.float32, cpu, found)
     loops = [found._product.to_int16, found._product.multiply]
-    loops += [found._loops.rotate, found._loops.gelu, found._product.multiply_row]
+    loops += [found._loops.rotate, found._loops.gelu, found._panels.multiply]
     before = [len(loop.signatures) for loop in loops]
     for rows in (1, 2, 40):
         hidden, both = torch.randn(rows, 40), torch.empty(rows, 73)
         joined = kind(torch.randn(161, 40), torch.randn(161))(hidden)
         found.rotate(joined, torch.ones(rows, 4, dtype=torch.complex64), 5, 16)
         found.gelu(joined, both, 44)  # 161 = 3 x 44 + 29, 73 = 44 + 29
-        twice(torch.randn(50, 40), torch.randn(50))(hidden)
+        panels(torch.randn(50, 40), torch.randn(50))(hidden)
     assert [len(loop.signatures) for loop in loops] == before
 
 
