@@ -51,9 +51,9 @@ END_S = 180.0  # for what still waits: the longest time an answer is tried
 class SlowEngine(FakeEngine):
     """Answers a character every 5 ms."""
 
-    async def generate(self, request):
+    async def chunks(self, request):
         self.text = f" {len(self.requests)}번째로 하는 대답이에요. 잘 들었어요?"
-        async for chunk in super().generate(request):
+        async for chunk in super().chunks(request):
             await asyncio.sleep(0.005)
             yield chunk
         self.requests[:] = [None] * len(self.requests)  # the fake must not be what grows

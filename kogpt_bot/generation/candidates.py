@@ -19,6 +19,7 @@ Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
+BELOW_ONE = 1 - 1e-12  # a draw next to 1 must not round to it: beyond the end is what is excluded
 MARGIN = 1e-6  # of a sum in float32: what a share may be wrong by
 
 
@@ -48,9 +49,12 @@ def suffices(values: Doubles, params: Sequence[SamplingParams], mass: Doubles | 
     enough = (top_k > 0) & (kth > values[:, -1:])  # equals of the k-th are kept too
     if mass is not None:
         weights = _weights(values, params)
-        top_p, min_p = (_column([getattr(p, name) for p in params]) for name in ("top_p", "min_p"))
-        enough |= (top_p < 1) & (weights.sum(axis=1, keepdims=True) >= (top_p + MARGIN) * mass)
-        enough |= (min_p > 0) & (weights[:, -1:] < min_p)
+        top_p = _column([each.top_p for each in params])
+        min_p = _column([each.min_p for each in params])
+        beyond = top_k == 0  # what top-k cuts is cut before
+        among = weights.sum(axis=1, keepdims=True)
+        enough |= beyond & (top_p < 1) & (among >= (top_p + MARGIN) * mass)
+        enough |= beyond & (min_p > 0) & (weights[:, -1:] < min_p)
     return enough[:, 0]
 
 
@@ -88,8 +92,7 @@ def weights_of(
 def draw(weights: Doubles, draws: Sequence[float]) -> list[int]:
     """Return for each row the place at its draw, a number from 0 to 1, of the cumulated weights."""
     sums = weights.cumsum(axis=1)
-    # A draw next to 1 must not round to it: beyond the end is what was excluded.
-    target = np.minimum(_column(draws), 1 - 1e-12) * sums[:, -1:]
+    target = np.minimum(_column(draws), BELOW_ONE) * sums[:, -1:]
     places = (int(row.searchsorted(own, "right")[0]) for row, own in zip(sums, target, strict=True))
     return [min(place, weights.shape[1] - 1) for place in places]  # NaN is above all
 

@@ -2,8 +2,8 @@
 
 What is compiled is kept on disk where numba finds a place that can be written, so that only the
 first start pays for it (some seconds).
-It knows of its own file's date only: whoever changes here what `compiled_product.py`
-imports touches that file too.
+It knows of each file's own date only: whoever changes here or in `compiled_product.py` what
+another of the compiled files imports touches that one too.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ registers, hence the innermost one is in LLVM's language.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,10 +32,22 @@ BAND = 48  # rows that are multiplied while a near cache holds their part
 DEPTH = 256  # numbers of a row that are added up at a time: its part of a panel stays near, too
 FEW, FEW_HALVES = 4, 2  # rows that read two panels at a time; float16 waits less for the memory
 
+X86 = ("x86_64", "AMD64")
+
 VECTOR, HALVES = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.HalfType(), LANES)
 BYTE = ir.IntType(8)
+HALF = 16  # bits of float16
 LINE = 64  # bytes of a cache's line
 FUSED = f"llvm.fma.v{LANES}f32"
+
+
+def serves(bits: int) -> bool:
+    """Whether this processor multiplies and adds in one, and widens weights of `bits`; elsewhere
+    each number would be a call, or there would be nothing to call."""
+    if platform.machine() not in X86:
+        return True
+    features = binding.get_host_cpu_features()
+    return bool(features.get("fma")) and (bits != HALF or bool(features.get("f16c")))
 
 
 def _tiles(tallest: int, panels: int) -> Any:
@@ -121,7 +134,7 @@ def _add(
 
 
 def _weights(builder: Any, weight: Array, *place: Any) -> Any:
-    if weight.bits == 16:  # float16's, in numba's eyes whole numbers
+    if weight.bits == HALF:  # in numba's eyes whole numbers
         return builder.fpext(weight.read(HALVES, *place), VECTOR)
     return weight.read(VECTOR, *place)
 

@@ -142,15 +142,16 @@ async def stream(
     What fails before the first event is raised, as ApiError where the engine said no; what fails
     later becomes an event.
     """
-    queue: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+    # One place: what a slow client does not take yet is joined where it waits.
+    queue: asyncio.Queue[tuple[int, Event]] = asyncio.Queue(1)
 
     async def one(index: int, request: GenerationRequest) -> None:
         try:
             async with aclosing(engine.generate(request)) as chunks:
                 async for chunk in chunks:
-                    queue.put_nowait((index, chunk))
+                    await queue.put((index, chunk))
         except Exception as error:  # noqa: BLE001  # raised again by the reader of the queue
-            queue.put_nowait((index, error))
+            await queue.put((index, error))
 
     tasks = [asyncio.create_task(one(n, each)) for n, each in enumerate(requests)]
     try:

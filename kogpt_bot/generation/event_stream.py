@@ -31,14 +31,17 @@ class EventStream:
     def put(self, event: Event) -> None:
         """Add an event; after an error or a finish reason there is none."""
         self._events.append(event)
-        self._ended = not isinstance(event, Chunk) or event.finish_reason is not None
+        self._ended |= not isinstance(event, Chunk) or event.finish_reason is not None
         if self._waiting is not None:
             loop = self._waiting.get_loop()
             if self._ended or loop.time() >= self._not_before:
                 self._wake()
 
     async def take(self) -> Chunk:
-        """Return what has come, once there is something and it is time; raise the error."""
+        """Return what has come, once there is something and it is time; raise the error.
+
+        Not to be asked again after the chunk that has a finish reason.
+        """
         loop = asyncio.get_running_loop()
         while not self._ended and not (self._events and loop.time() >= self._not_before):
             await self._wait(loop)

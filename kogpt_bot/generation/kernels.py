@@ -83,6 +83,11 @@ class Kernels(TorchOperators):
 
         return multiply
 
+    def multiplies(self, dtype: torch.dtype) -> bool:
+        """Whether `float_product` has weights of `dtype` and serves on this processor."""
+        known = dtype in (torch.float32, torch.float16)
+        return known and self._panels.serves(8 * dtype.itemsize)
+
     def float_product(
         self, weight: Tensor, bias: Tensor | None, *, give_back: bool = False
     ) -> Callable[[Tensor], Tensor]:

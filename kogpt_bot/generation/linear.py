@@ -302,7 +302,7 @@ def prepare(
     kinds: list[Kind] = [kind]
     if kernels is not None and kind is Int8Linear:
         kinds.insert(0, functools.partial(Int16RowsLinear, kernels=kernels))
-    elif kernels is not None and kind in IN_PANELS and dtype is not torch.bfloat16:
+    elif kernels is not None and kind in IN_PANELS and kernels.multiplies(dtype):
         kinds.insert(0, functools.partial(PanelLinear, kernels=kernels))
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(80, 90, generator=generator)

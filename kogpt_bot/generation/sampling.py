@@ -20,7 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kogpt_bot.generation.candidates import Doubles, draw, likeliest_of, suffices, weights_of
+from kogpt_bot.generation.candidates import (
+    BELOW_ONE,
+    Doubles,
+    draw,
+    likeliest_of,
+    suffices,
+    weights_of,
+)
 from kogpt_bot.generation.penalties import FAR, SamplingState, column, penalised
 from kogpt_bot.generation.request import SamplingParams
 
@@ -28,7 +35,7 @@ CANDIDATES = 512
 FEW = 64  # candidates that suffice for a row with a small top-k: found several times faster
 CHUNK = 32  # logits whose maximum stands for them in the search for the largest
 GPU_CHUNK = 1024
-COLDEST = 1e-9  # a temperature: below it the second of two logits, in float32, weighs nothing
+COLDEST = 1e-9  # a temperature: below it logits a millionth apart are as far apart as can be told
 
 
 class Way(enum.Enum):
@@ -121,8 +128,7 @@ def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     chunk = _chunk(logits) if on_cpu else 1  # a GPU sums up all sooner than it starts a second look
     heat = column([state.params.temperature for state in states], logits.device)
     weights = ((logits - _maximum(logits)) / heat).exp_().view(len(logits), -1, chunk)
-    # A draw next to 1 must not round to it: beyond the end may be what was excluded.
-    draws = [min(state.random.random(), 1 - 1e-12) for state in states]
+    draws = [min(state.random.random(), BELOW_ONE) for state in states]
     target = column(draws, logits.device, torch.float64)
     best, rest = _place(weights.sum(dim=-1) if chunk > 1 else weights.squeeze(2), target)
     if chunk == 1:
@@ -140,7 +146,7 @@ def _place(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     place = torch.searchsorted(sums, target, right=True).clamp_(max=weights.shape[1] - 1)
     own = weights.gather(1, place)
     into = (target - (sums.gather(1, place) - own)) / own
-    return place.squeeze(1), into.clamp(0, 1 - 1e-12)
+    return place.squeeze(1), into.clamp(0, BELOW_ONE)
 
 
 def row_sums(logits: Tensor) -> Tensor:

@@ -63,50 +63,46 @@ class FakeEngine:
         pass
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        events = EventStream(request.interval_s)
+        self.requests.append(request)
+        events, finished = EventStream(request.interval_s), False
         writer = asyncio.create_task(self._write(request, events))
         try:
-            while True:
+            while not finished:
                 chunk = await events.take()
                 yield chunk
-                if chunk.finish_reason is not None:
-                    return
+                finished = chunk.finish_reason is not None
         finally:
             writer.cancel()
             await asyncio.wait([writer])
+            self.ended += 1
+            self.cancelled += not finished
 
     async def _write(self, request: GenerationRequest, events: EventStream) -> None:
         try:
-            async for chunk in self._chunks(request):
+            async for chunk in self.chunks(request):
                 events.put(chunk)
         except Exception as error:  # raised again by the one who reads
             events.put(error)  # type: ignore[arg-type]
 
-    async def _chunks(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
-        self.requests.append(request)
-        finished = False
-        try:
-            if request.prompt_ids == self.busy_prompt:
-                raise GenerationBusy(1.0)
-            for at, char in enumerate(self.text[: request.max_tokens]):
-                if self.error is not None and at == self.fail_at:
-                    raise self.error
-                if at == self.hang_at:
-                    self.started.set()
-                    await asyncio.Event().wait()
-                await asyncio.sleep(0)
-                scores: tuple[TokenLogprob, ...] = ()
-                if request.logprobs is not None:
-                    scores = (TokenLogprob(ord(char), char, -0.5, ((char, -0.5),), at),)
-                yield Chunk(char, (ord(char),), scores)
-            short = len(self.text) < request.max_tokens
-            yield Chunk(
-                finish_reason=FinishReason.STOP if short else FinishReason.LENGTH,
-                prompt_tokens=len(request.prompt_ids),
-                completion_tokens=min(len(self.text), request.max_tokens),
-                seed=request.params.seed or 42,
-            )
-            finished = True
-        finally:
-            self.ended += 1
-            self.cancelled += not finished
+    async def chunks(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        """Write an answer; what takes its time, or fails, does it here: a reader is told less."""
+        if request.prompt_ids == self.busy_prompt:
+            raise GenerationBusy(1.0)
+        for at, char in enumerate(self.text[: request.max_tokens]):
+            if self.error is not None and at == self.fail_at:
+                raise self.error
+            if at == self.hang_at:
+                self.started.set()
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+            scores: tuple[TokenLogprob, ...] = ()
+            if request.logprobs is not None:
+                scores = (TokenLogprob(ord(char), char, -0.5, ((char, -0.5),), at),)
+            yield Chunk(char, (ord(char),), scores)
+        short = len(self.text) < request.max_tokens
+        yield Chunk(
+            finish_reason=FinishReason.STOP if short else FinishReason.LENGTH,
+            prompt_tokens=len(request.prompt_ids),
+            completion_tokens=min(len(self.text), request.max_tokens),
+            seed=request.params.seed or 42,
+        )

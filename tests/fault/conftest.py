@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -31,19 +32,22 @@ class SlowEngine(FakeEngine):
 
     pace_s = 0.002
     failures = 0
+    broken = 0  # answers, in the middle
 
     def __init__(self):
         super().__init__(tokenizer_json=TOKENIZER.to_str())
+        self._numbers = itertools.count()
 
-    async def generate(self, request):
-        self.text = f" {len(self.requests)}번째로 하는 대답이에요. 잘 들었어요?"
+    async def chunks(self, request):
+        self.text = f" {next(self._numbers)}번째로 하는 대답이에요. 잘 들었어요?"
         fails = self.failures > 0
         self.failures -= fails
         count = 0
-        async for chunk in super().generate(request):
+        async for chunk in super().chunks(request):
             await asyncio.sleep(self.pace_s)
             count += 1
             if fails and count == 3:
+                self.broken += 1
                 raise RuntimeError("not a number")
             yield chunk
 
@@ -133,12 +137,13 @@ class Daemon:
             "  messages_per_minute: 1000\n  burst_window_s: 0\n"
         )
 
-    async def start(self):
-        """Start it as its owner does; again, from a process that has imported it already."""
+    async def start(self, *, forked=False):
+        """Start it as its owner does; `forked`, and not for the first time, from a process that
+        has imported it already."""
         arguments = ["run", "-c", str(self.config)]
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests/fakes/plugin")])
         environment = {"PYTHONPATH": path, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
-        if self.process is None:
+        if self.process is None or not forked:
             with self.log.open("a") as log:
                 self.process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "kogpt_bot", *arguments,

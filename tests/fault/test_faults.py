@@ -175,6 +175,7 @@ async def test_a_service_that_fails_is_asked_again(make_daemon, keyed, service):
         service.failures = 2  # in the middle of an answer, as with NaN or no memory left
         questions = say(keyed, 5)
         states = await daemon.until_ended(5)
+    assert service.broken == 2
     assert states == Counter(replied=5)
     assert answered_once(keyed, questions)
 

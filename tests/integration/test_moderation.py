@@ -54,9 +54,9 @@ class Engine(FakeEngine):
         )
         self.lines = list(lines)
 
-    async def generate(self, request):
+    async def chunks(self, request):
         self.text = self.lines.pop(0) if len(self.lines) > 1 else self.lines[0]
-        async for chunk in super().generate(request):
+        async for chunk in super().chunks(request):
             yield chunk
 
 

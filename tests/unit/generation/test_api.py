@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -239,6 +240,14 @@ async def test_deltas_are_coalesced_and_the_first_is_not_kept(http, engine):
     assert "".join(texts) == "가" * 200
     assert len(texts[0]) <= 3
     assert len(texts) <= 4  # without coalescing: 201
+
+
+async def test_who_waits_for_a_whole_answer_is_told_its_beginning_and_its_end(http, engine):
+    await post(http, stream=True)
+    await post(http)
+    streamed, whole = (each.interval_s for each in engine.requests)
+    assert 0.01 <= streamed <= 0.1  # seconds: a reader sees no difference
+    assert whole == math.inf
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -89,3 +89,7 @@ def test_a_share_that_rounding_may_have_made_is_not_enough():
 def test_equals_at_the_end_of_the_candidates_are_not_enough():
     values = np.array([[2.0, 1.0, 1.0], [2.0, 1.0, 0.5]])
     assert suffices(values, [SamplingParams(top_k=2)] * 2, None).tolist() == [False, True]
+    # All equals of the k-th count, also for a top-p that would be content with the candidates.
+    cut = [SamplingParams(top_k=2, top_p=0.2), SamplingParams(top_k=2, min_p=0.9)]
+    mass = np.full((2, 1), 500.0)
+    assert not suffices(values[:1].repeat(2, axis=0), cut, mass).any()

@@ -137,6 +137,24 @@ def test_it_is_used_where_numba_is_and_onednn_where_it_does_not_compile(monkeypa
         assert linear.prepare("packed", torch.float32, cpu, found) is linear.PackedLinear
 
 
+@pytest.mark.parametrize(
+    ("features", "panels"),
+    [({}, ()), ({"fma": True}, ("packed",)), ({"fma": True, "f16c": True}, ("packed", "half"))],
+    ids=str,
+)
+def test_a_processor_without_the_instructions_keeps_torchs_operators(monkeypatch, features, panels):
+    import llvmlite.binding
+
+    cpu = torch.device("cpu")
+    found = kernels.find(torch.float32, cpu)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: features)
+    for name, dtype in (("packed", torch.float32), ("half", torch.float16)):
+        kind = linear.prepare(name, dtype, cpu, found)
+        chosen = getattr(kind, "func", kind)
+        assert (chosen is linear.PanelLinear) is (name in panels)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_panels_hold_each_weight_once(dtype):
     weight = random_product(50, 30, 1)[0].to(dtype)
