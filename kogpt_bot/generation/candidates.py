@@ -19,7 +19,6 @@ Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
-BELOW_ONE = 1 - 1e-12  # a draw next to 1 must not round to it: beyond the end is what is excluded
 MARGIN = 1e-6  # of a sum in float32: what a share may be wrong by
 
 
@@ -90,9 +89,12 @@ def weights_of(
 
 
 def draw(weights: Doubles, draws: Sequence[float]) -> list[int]:
-    """Return for each row the place at its draw, a number from 0 to 1, of the cumulated weights."""
+    """Return for each row the place at its draw, a number from 0 to 1, of the cumulated weights.
+
+    The largest draw, 1 - 2^-53 of a sum, is rounded to less than the sum: it finds a weight, too.
+    """
     sums = weights.cumsum(axis=1)
-    target = np.minimum(_column(draws), BELOW_ONE) * sums[:, -1:]
+    target = _column(draws) * sums[:, -1:]
     places = (int(row.searchsorted(own, "right")[0]) for row, own in zip(sums, target, strict=True))
     return [min(place, weights.shape[1] - 1) for place in places]  # NaN is above all
 

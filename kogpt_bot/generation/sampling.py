@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kogpt_bot.generation.candidates import (
-    BELOW_ONE,
     Doubles,
     draw,
     likeliest_of,
@@ -35,6 +34,7 @@ CANDIDATES = 512
 FEW = 64  # candidates that suffice for a row with a small top-k: found several times faster
 CHUNK = 32  # logits whose maximum stands for them in the search for the largest
 GPU_CHUNK = 1024
+BELOW_ONE = 1 - 1e-12  # how far into a weight a draw may be: at 1 it would be beyond it
 COLDEST = 1e-9  # a temperature: below it logits a millionth apart are as far apart as can be told
 
 
@@ -128,7 +128,7 @@ def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     chunk = _chunk(logits) if on_cpu else 1  # a GPU sums up all sooner than it starts a second look
     heat = column([state.params.temperature for state in states], logits.device)
     weights = ((logits - _maximum(logits)) / heat).exp_().view(len(logits), -1, chunk)
-    draws = [min(state.random.random(), BELOW_ONE) for state in states]
+    draws = [state.random.random() for state in states]
     target = column(draws, logits.device, torch.float64)
     best, rest = _place(weights.sum(dim=-1) if chunk > 1 else weights.squeeze(2), target)
     if chunk == 1:

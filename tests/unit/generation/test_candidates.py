@@ -68,6 +68,17 @@ def test_no_draw_from_everything_falls_on_what_is_forbidden(vocabulary, number):
         assert token == 0 or sums[row, token - 1] <= number + 1e-6
 
 
+def test_a_draw_at_the_end_of_a_weight_is_not_beyond_it():
+    """Beside one that is much larger, a small weight's own sum is rounded."""
+    weights = torch.randn(20_000, 9, generator=torch.Generator().manual_seed(1)).mul(12).exp()
+    sums = weights.double().cumsum(-1)
+    target = (sums[:, 4:5] / sums[:, -1:]).nextafter(torch.zeros(1, dtype=torch.float64))
+    place, into = sampling._place(weights, target)
+    assert (weights[torch.arange(20_000), place] > 0).all()
+    assert (into >= 0).all()
+    assert (into < 1).all()
+
+
 @pytest.mark.parametrize("temperature", [5e-324, 1e-12, 1e-8])
 @pytest.mark.parametrize("more", [{}, {"top_p": 0.9}, {"typical_p": 0.9}, {"top_k": 5}], ids=str)
 def test_the_smallest_temperatures_take_the_likeliest(temperature, more):
@@ -91,5 +102,5 @@ def test_equals_at_the_end_of_the_candidates_are_not_enough():
     assert suffices(values, [SamplingParams(top_k=2)] * 2, None).tolist() == [False, True]
     # All equals of the k-th count, also for a top-p that would be content with the candidates.
     cut = [SamplingParams(top_k=2, top_p=0.2), SamplingParams(top_k=2, min_p=0.9)]
-    mass = np.full((2, 1), 500.0)
+    mass = np.full((2, 1), np.exp(values[0] - 2).sum())
     assert not suffices(values[:1].repeat(2, axis=0), cut, mass).any()
