@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from kogpt_bot import app, config
+from kogpt_bot.evaluation.served import own_service
 from kogpt_bot.generation.checkpoint import MINI
 from kogpt_bot.ops.signals import Signals
 
@@ -30,11 +31,25 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def service():
+    """Serve the bundled model once for all daemons: most of a start is the import of torch."""
+    with own_service("mini", None, None) as target:
+        yield target.url
+
+
 @pytest.fixture
-async def url(tmp_path):
+def generation(service):
+    """Return where the daemon has its text from."""
+    return {"url": service}
+
+
+@pytest.fixture
+async def url(tmp_path, generation):
     """Run the daemon in this process, on any free port."""
     path = tmp_path / "c.yaml"
-    path.write_text(f"adapters: {{web: {{port: 0}}}}\ndata_dir: '{tmp_path}'\n")
+    web, folder = {"web": {"port": 0}}, str(tmp_path)
+    path.write_text(json.dumps({"adapters": web, "data_dir": folder, "generation": generation}))
     settings = config.load(path)
     adapters = app.make_adapters(settings)
     signals = Signals()
@@ -83,6 +98,7 @@ async def say(page, text):
     return await page.evaluate("window.seen"), answer
 
 
+@pytest.mark.parametrize("generation", [{}], ids=["own-process"])
 async def test_three_turns_are_answered_and_streamed(page):
     streamed = []
     for text in ("안녕, 뭐 해?", "나 오늘 김치찌개 먹었어", "고마워!"):
