@@ -116,8 +116,9 @@ class Kernels(TorchOperators):
         at_once = max(1, PART_BYTES // panels[0].nbytes)
         for begin in range(0, len(panels), at_once):
             part = weight[begin * width : (begin + at_once) * width]
-            whole = torch.nn.functional.pad(part, (0, 0, 0, -len(part) % width))
-            own = whole.view(-1, width, size).transpose(1, 2)
+            missing = -len(part) % width
+            whole = torch.nn.functional.pad(part, (0, 0, 0, missing)) if missing else part
+            own = whole.reshape(-1, width, size).transpose(1, 2)
             panels[begin : begin + at_once] = own
             if give_back:
                 release_pages(part)
