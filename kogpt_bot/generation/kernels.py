@@ -68,8 +68,8 @@ class Kernels(TorchOperators):
         loops, (outputs, size) = self._product, weight.shape
         padded = size + -size % loops.PADDED
         parts = self._interleaved(weight, padded)
-        count = parts.shape[0] * parts.shape[1]
-        laid_out = parts, self._filled(scales, count), self._filled(bias, count)
+        filled = parts.shape[0] * parts.shape[1]
+        laid_out = parts, self._filled(scales, filled), self._filled(bias, filled)
         largest = loops.largest_step(size, weight_steps)
 
         def multiply(rows: Tensor) -> Tensor:
@@ -104,8 +104,7 @@ class Kernels(TorchOperators):
             shares = min(self._threads, len(rows) * panels.size // PRODUCTS)
             given = rows.contiguous().numpy(), panels, out
             self._share(len(panels), shares, self._panels.multiply, *given)
-            found = torch.from_numpy(out)
-            return found if len(added) == outputs else found[:, :outputs].contiguous()
+            return torch.from_numpy(out)[:, :outputs].contiguous()
 
         return multiply
 

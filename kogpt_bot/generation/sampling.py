@@ -91,9 +91,9 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
         return dict(enumerate(_likeliest(logits).tolist()))
     if way is Way.ALL:
         return dict(enumerate(_any(logits, states)))
-    params = [state.params for state in states]
     if way is Way.SORT:
         return dict(enumerate(_sorted(logits, states)))
+    params = [state.params for state in states]
     largest, places = _largest(logits, FEW if way is Way.FEW else CANDIDATES)
     whole = _mass(logits, largest[:, :1], params) if way is Way.MANY else None
     values, ids, mass = _on_the_host(largest, places, whole)
@@ -130,9 +130,9 @@ def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     weights = ((logits - _maximum(logits)) / heat).exp_().view(len(logits), -1, chunk)
     draws = [state.random.random() for state in states]
     target = column(draws, logits.device, torch.float64)
-    best, rest = _place(weights.sum(dim=-1) if chunk > 1 else weights.squeeze(2), target)
     if chunk == 1:
-        return best.tolist()
+        return _found(weights.squeeze(2).double().cumsum(dim=-1), target)[0].squeeze(1).tolist()
+    best, rest = _place(weights.sum(dim=-1), target)
     inside, _ = _place(weights[torch.arange(len(logits)), best], rest)
     return (best * chunk + inside).tolist()
 
@@ -142,11 +142,18 @@ def _place(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     and how far into that weight, as a share of it."""
     weights = weights.double()
     sums = weights.cumsum(dim=-1)
-    target = target * sums[:, -1:]
-    place = torch.searchsorted(sums, target, right=True).clamp_(max=weights.shape[1] - 1)
+    place, reached = _found(sums, target)
     own = weights.gather(1, place)
-    into = (target - (sums.gather(1, place) - own)) / own
+    into = (reached - (sums.gather(1, place) - own)) / own
     return place.squeeze(1), into.clamp(0, BELOW_ONE)
+
+
+def _found(sums: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first of the cumulated sums [rows, n] above the target [rows, 1], a share of the
+    last, and the target itself."""
+    reached = target * sums[:, -1:]
+    places = torch.searchsorted(sums, reached, right=True)
+    return places.clamp_(max=sums.shape[1] - 1), reached
 
 
 def row_sums(logits: Tensor) -> Tensor:
