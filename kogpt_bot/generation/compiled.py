@@ -2,7 +2,7 @@
 
 What is compiled is kept on disk where numba finds a place that can be written, so that only the
 first start pays for it (some seconds).
-It knows of each file's own date only: whoever changes here or in `compiled_product.py` what
+It knows of each file's own date only: whoever changes here or in `compiled_panels.py` what
 another of the compiled files imports touches that one too.
 """
 

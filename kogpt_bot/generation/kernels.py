@@ -1,6 +1,6 @@
 """Compiled loops where torch's operators are slow on a CPU: an optional part, tried at start.
 
-numba compiles them: `compiled.py`, `compiled_panels.py`, `compiled_product.py`.
+numba compiles them: `compiled.py`, `compiled_panels.py`, `compiled_rounding.py`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Kernels(TorchOperators):
 
     def __init__(self, threads: int) -> None:
         """Raises ImportError where there is no numba, OSError where its compiler does not load."""
-        from kogpt_bot.generation import compiled, compiled_panels, compiled_product
+        from kogpt_bot.generation import compiled, compiled_panels, compiled_rounding
 
-        self._loops, self._product, self._panels = compiled, compiled_product, compiled_panels
+        self._loops, self._rounding, self._panels = compiled, compiled_rounding, compiled_panels
         self._threads = threads
         self._others = ThreadPoolExecutor(threads - 1, "kernels") if threads > 1 else None
 
@@ -65,21 +65,21 @@ class Kernels(TorchOperators):
         self, weight: Tensor, scales: Tensor, bias: Tensor | None, weight_steps: int
     ) -> Callable[[Tensor], Tensor]:
         """Return the product of rows with a weight [outputs, size] in int8, plus `bias`."""
-        loops, (outputs, size) = self._product, weight.shape
-        padded = size + -size % loops.PADDED
-        parts = self._interleaved(weight, padded)
-        filled = parts.shape[0] * parts.shape[1]
-        laid_out = parts, self._filled(scales, filled), self._filled(bias, filled)
+        loops, (outputs, size) = self._rounding, weight.shape
+        panels = self._panels_of(weight, together=self._panels.PAIR)
+        pairs, filled = panels.shape[1], len(panels) * self._panels.WIDTH
+        laid_out = panels, self._filled(scales, filled), self._filled(bias, filled)
         largest = loops.largest_step(size, weight_steps)
 
         def multiply(rows: Tensor) -> Tensor:
-            count = rows.shape[0]
-            steps, row_scales = np.empty((count, padded), np.int16), np.empty(count, np.float32)
-            out = np.empty((count, len(laid_out[1])), np.float32)
+            count = len(rows)
+            steps = np.empty((count, pairs * self._panels.PAIR), np.int16)
+            row_scales, sums = np.empty(count, np.float32), np.zeros((count, filled), np.int32)
             self._share_rows(rows, loops.to_int16, rows.numpy(), steps, row_scales, largest)
-            shares = min(self._threads, count * parts.size // PRODUCTS)
-            self._share(parts.shape[1], shares, loops.multiply, steps, row_scales, *laid_out, out)
-            return torch.from_numpy(out)[:, :outputs].contiguous()
+            shares = min(self._threads, count * panels.size // PRODUCTS)
+            given = steps.view(np.int32), row_scales, *laid_out, sums
+            self._share(len(panels), shares, loops.multiply_scaled, *given)
+            return torch.from_numpy(sums.view(np.float32))[:, :outputs].contiguous()
 
         return multiply
 
@@ -108,29 +108,27 @@ class Kernels(TorchOperators):
 
         return multiply
 
-    def _panels_of(self, weight: Tensor, *, give_back: bool) -> npt.NDArray[Any]:
-        """Return a copy of a weight [outputs, size] in panels; see `compiled_panels`."""
+    def _panels_of(
+        self, weight: Tensor, *, together: int = 1, give_back: bool = False
+    ) -> npt.NDArray[Any]:
+        """Return a copy of a weight [outputs, size] in panels; see `compiled_panels`.
+
+        `together` neighbours of an output stay side by side, the last filled up with zeros.
+        """
         width, (outputs, size) = self._panels.WIDTH, weight.shape
-        panels = torch.empty(-(-outputs // width), size, width, dtype=weight.dtype)
+        places = -(-size // together)
+        panels = weight.new_empty(-(-outputs // width), places, width * together)
         at_once = max(1, PART_BYTES // panels[0].nbytes)
         for begin in range(0, len(panels), at_once):
             part = weight[begin * width : (begin + at_once) * width]
-            missing = -len(part) % width
-            whole = torch.nn.functional.pad(part, (0, 0, 0, missing)) if missing else part
-            own = whole.reshape(-1, width, size).transpose(1, 2)
-            panels[begin : begin + at_once] = own
+            missing = (0, places * together - size, 0, -len(part) % width)
+            whole = torch.nn.functional.pad(part, missing) if any(missing) else part
+            own = whole.reshape(-1, width, places, together).transpose(1, 2)
+            panels[begin : begin + at_once] = own.flatten(2)
             if give_back:
                 release_pages(part)
         found: npt.NDArray[Any] = panels.numpy()  # numba knows no float16
         return found.view(np.int16) if weight.dtype is torch.float16 else found
-
-    def _interleaved(self, weight: Tensor, padded: int) -> npt.NDArray[Any]:
-        """Return a copy of a weight [outputs, size] in parts; see `compiled_product`."""
-        count, (outputs, size) = self._product.OUTPUTS, weight.shape
-        parts = weight.new_zeros(count, -(-outputs // count), padded)
-        for part, own in enumerate(weight[first::count] for first in range(count)):
-            parts[part, : len(own), :size] = own
-        return parts.numpy()
 
     @staticmethod
     def _filled(numbers: Tensor | None, count: int) -> npt.NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The product in float32 in compiled loops: one order of adding up, whatever shares the batch."""
 
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from kogpt_bot.generation import kernels, linear
 
 pytest.importorskip("numba")
 
-from kogpt_bot.generation import compiled, compiled_panels
+from kogpt_bot.generation import compiled, compiled_panels, compiled_rounding
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids="{} threads".format)
@@ -34,7 +35,7 @@ def random_product(outputs, size, rows, seed=0):
 @given(
     rows=st.integers(1, 110),
     outputs=st.integers(1, 200),
-    size=st.one_of(st.integers(1, 90), st.sampled_from([255, 256, 257, 600])),
+    size=st.one_of(st.integers(1, 90), st.sampled_from([511, 512, 513, 1100])),
     biased=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float16]),
 )
@@ -55,7 +56,7 @@ def test_it_is_the_product_and_each_row_alone_is_that_of_many(
 
 @pytest.mark.parametrize("rows", range(1, 14))
 def test_a_row_is_the_same_to_the_last_bit_in_any_company(under_test, rows):
-    weight, bias, asked = random_product(150, 530, 13)
+    weight, bias, asked = random_product(150, 1030, 13)
     multiply = under_test.float_product(weight, bias)
     assert torch.equal(multiply(asked[:rows]), multiply(asked)[:rows])
     assert torch.equal(kernels.Kernels(1).float_product(weight, bias)(asked), multiply(asked))
@@ -97,16 +98,25 @@ def test_long_rows_are_added_up_in_parts(under_test):
     assert (found - wanted).abs().max() < 2 * torch_off
 
 
+def loaded_anew(module):
+    spec = importlib.util.spec_from_file_location("other", module.__file__)
+    other = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(other)
+    return other
+
+
 @pytest.mark.parametrize("wide", [True, False])
 def test_other_processors_have_other_vectors_and_give_the_same(monkeypatch, wide):
     import llvmlite.binding
     import numba
 
-    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: {"avx512f": wide})
-    monkeypatch.setattr(compiled, "compile_exactly", numba.njit(error_model="numpy"))
-    spec = importlib.util.spec_from_file_location("other", compiled_panels.__file__)
-    other = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(other)
+    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: {"avx512bw": wide})
+    for name in ("compile_loop", "compile_exactly"):  # not kept on disk in the real one's place
+        monkeypatch.setattr(compiled, name, numba.njit(error_model="numpy"))
+    other = loaded_anew(compiled_panels)
+    monkeypatch.setitem(sys.modules, compiled_panels.__name__, other)
+    rounding = loaded_anew(compiled_rounding)
+    rounding.to_int16 = compiled_rounding.to_int16  # which may round either way
     assert ((32, 12) if wide else (16, 6)) == (other.WIDTH, other.ROWS)
     whole, bias, asked = random_product(150, 300, 60)
     for weight in (whole, whole.half()):
@@ -116,6 +126,13 @@ def test_other_processors_have_other_vectors_and_give_the_same(monkeypatch, wide
         multiply = ours.float_product(weight, bias)
         for rows in (1, 3, 7, 60):
             assert torch.equal(multiply(asked[:rows]), found[:rows])
+    steps, scales = torch.randint(-127, 128, whole.shape).to(torch.int8), torch.rand(len(whole))
+    ours = kernels.Kernels(1)
+    found = ours.product(steps, scales, bias, 127)(asked)
+    ours._panels, ours._rounding = other, rounding
+    multiply = ours.product(steps, scales, bias, 127)
+    for rows in (1, 2, 3, 7, 60):
+        assert torch.equal(multiply(asked[:rows]), found[:rows])
 
 
 def test_it_is_used_where_numba_is_and_onednn_where_it_does_not_compile(monkeypatch):
@@ -158,9 +175,19 @@ def test_a_processor_without_the_instructions_keeps_torchs_operators(monkeypatch
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_panels_hold_each_weight_once(dtype):
     weight = random_product(50, 30, 1)[0].to(dtype)
-    panels = kernels.Kernels(1)._panels_of(weight, give_back=False)
+    panels = kernels.Kernels(1)._panels_of(weight)
     panels, width = panels.view(weight.numpy().dtype), compiled_panels.WIDTH
     assert panels.shape == (-(-50 // width), 30, width)
     flat = np.swapaxes(panels, 1, 2).reshape(-1, 30)
     assert np.array_equal(flat[:50], weight.numpy())
     assert not flat[50:].any()
+
+
+def test_pairs_of_an_output_lie_side_by_side_in_a_panel():
+    weight = torch.randint(-127, 128, (50, 31)).to(torch.int8)
+    panels, width = kernels.Kernels(1)._panels_of(weight, together=2), compiled_panels.WIDTH
+    assert panels.shape == (-(-50 // width), 16, 2 * width)
+    flat = panels.reshape(-1, 16, width, 2).swapaxes(1, 2).reshape(-1, 32)
+    assert np.array_equal(flat[:50, :31], weight.numpy())
+    assert not flat[50:].any()
+    assert not flat[:, 31].any()

@@ -1,7 +1,6 @@
 """The product with int8 weights in compiled loops: exact sums, whatever shares the batch."""
 
 import functools
-import importlib.util
 
 import numpy as np
 import pytest
@@ -17,7 +16,8 @@ pytest.importorskip("numba")
 @pytest.fixture(scope="module", params=[1, 3], ids="{} threads".format)
 def under_test(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "SHARE", 64)  # so that a small product is shared out
+        patch.setattr(kernels, "SHARE", 64)  # so that few rows and a small product are shared out
+        patch.setattr(kernels, "PRODUCTS", 64)
         yield kernels.Kernels(request.param)
 
 
@@ -29,44 +29,26 @@ def random_product(outputs, size, seed=0):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.integers(1, 70), st.integers(1, 90), st.integers(1, 200), st.sampled_from([1e-4, 1, 1e4]))
+@given(
+    rows=st.integers(1, 110),
+    outputs=st.integers(1, 200),
+    size=st.one_of(st.integers(1, 200), st.sampled_from([1023, 1024, 1025, 2100])),
+    loudness=st.sampled_from([1e-4, 1, 1e4]),
+)
 def test_it_is_what_whole_numbers_give_to_the_last_bit(under_test, rows, outputs, size, loudness):
-    from kogpt_bot.generation import compiled_product
+    from kogpt_bot.generation import compiled_rounding
 
     weight, scales, bias = random_product(outputs, size, rows)
     asked = torch.randn(rows, size, generator=torch.Generator().manual_seed(size)) * loudness
     found = under_test.product(weight, scales, bias, 127)(asked)
     steps, by = np.empty((rows, size), np.int16), np.empty(rows, np.float32)
-    largest = compiled_product.largest_step(size, 127)
-    compiled_product.to_int16(asked.numpy(), steps, by, largest, 0, rows)
+    largest = compiled_rounding.largest_step(size, 127)
+    compiled_rounding.to_int16(asked.numpy(), steps, by, largest, 0, rows)
     steps, by = torch.from_numpy(steps).double(), torch.from_numpy(by).unsqueeze(1)
     assert ((steps * by - asked).abs() <= by * 0.51).all()  # float32 has 24 bits
     assert torch.equal(found, (steps @ weight.double().T).float() * by * scales + bias)
     alone = under_test.product(weight, scales, bias, 127)(asked[rows // 2 : rows // 2 + 1])
     assert torch.equal(alone[0], found[rows // 2])
-
-
-@pytest.mark.parametrize("wide", [True, False])
-def test_other_processors_read_more_or_less_at_a_time_and_give_the_same(monkeypatch, wide):
-    import llvmlite.binding
-    import numba
-
-    from kogpt_bot.generation import compiled, compiled_product
-
-    monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: {"avx512bw": wide})
-    for name in ("compile_loop", "compile_exactly"):  # not kept on disk in the real one's place
-        monkeypatch.setattr(compiled, name, numba.njit(error_model="numpy"))
-    spec = importlib.util.spec_from_file_location("other", compiled_product.__file__)
-    other = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(other)
-    tile = (32, 4) if wide else (16, 2)
-    assert tile == (other.LANES, other.ROWS)
-    other.to_int16 = compiled_product.to_int16
-    weight, scales, bias = random_product(50, 70)
-    asked, ours = torch.randn(39, 70), kernels.Kernels(1)
-    found = ours.product(weight, scales, bias, 127)(asked)
-    ours._product = other
-    assert torch.equal(ours.product(weight, scales, bias, 127)(asked), found)
 
 
 @pytest.mark.parametrize("size", [96, 4096, 20_480])
@@ -144,7 +126,7 @@ def test_nothing_is_compiled_after_the_start():
     found = kernels.find(torch.float32, cpu)
     kind = linear.prepare("int8", torch.float32, cpu, found)
     panels = linear.prepare("packed", torch.float32, cpu, found)
-    loops = [found._product.to_int16, found._product.multiply]
+    loops = [found._rounding.to_int16, found._rounding.multiply_scaled]
     loops += [found._loops.rotate, found._loops.gelu, found._panels.multiply]
     before = [len(loop.signatures) for loop in loops]
     for rows in (1, 2, 40):
