@@ -34,6 +34,8 @@ CANDIDATES = 512
 FEW = 64  # candidates that suffice for a row with a small top-k: found several times faster
 CHUNK = 32  # logits whose maximum stands for them in the search for the largest
 GPU_CHUNK = 1024
+FEW_SORTED = 2  # rows that a processor sorts before a GPU has started all that it takes
+SORTED = 16  # rows that a GPU sorts at a time: in float64 each takes some megabytes
 BELOW_ONE = 1 - 1e-12  # how far into a weight a draw may be: at 1 it would be beyond it
 COLDEST = 1e-9  # a temperature: below it logits a millionth apart are as far apart as can be told
 
@@ -110,6 +112,9 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
 def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     """Return for each row a token of all of it, sorted without the ids: several times faster. The
     value that is drawn is then looked for among the logits."""
+    if logits.device.type != "cpu" and len(states) > FEW_SORTED:
+        parts = (slice(begin, begin + SORTED) for begin in range(0, len(states), SORTED))
+        return [each for own in parts for each in _sorted_on_device(logits[own], states[own])]
     found = []
     for row, state in zip(logits.cpu().numpy(), states, strict=True):  # each in a near cache
         values = -np.sort(-row)
@@ -119,6 +124,15 @@ def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
         equals = np.flatnonzero(row == values[place])
         found.append(int(equals[before]) if len(equals) else 0)  # NaN is nothing's equal
     return found
+
+
+def _sorted_on_device(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
+    """Return the same where the logits are: there many rows are sorted in the time of one."""
+    values, ids = logits.sort(dim=-1, descending=True, stable=True)
+    weights = weights_of(values.double(), [state.params for state in states])
+    target = column([state.random.random() for state in states], logits.device, torch.float64)
+    places, _ = _found(weights.cumsum(dim=-1), target)
+    return ids.gather(1, places).squeeze(1).tolist()
 
 
 def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:

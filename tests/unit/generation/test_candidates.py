@@ -1,5 +1,7 @@
 """Candidates in numpy: the largest, ties, and the ends of a draw."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -104,3 +106,45 @@ def test_equals_at_the_end_of_the_candidates_are_not_enough():
     cut = [SamplingParams(top_k=2, top_p=0.2), SamplingParams(top_k=2, min_p=0.9)]
     mass = np.full((2, 1), np.exp(values[0] - 2).sum())
     assert not suffices(values[:1].repeat(2, axis=0), cut, mass).any()
+
+
+PARAMS = {
+    "typical_p": SamplingParams(temperature=0.7, typical_p=0.4),
+    "top_p": SamplingParams(temperature=1.3, top_p=0.97),
+    "top_k, top_p": SamplingParams(top_k=900, top_p=0.9),
+    "min_p": SamplingParams(temperature=2.0, min_p=0.001),
+    "all": SamplingParams(top_k=700, top_p=0.95, min_p=0.0005, typical_p=0.8),
+}
+
+
+def states_of(params, seed):
+    return [
+        SamplingState(dataclasses.replace(each, seed=seed + number), 20_000, [])
+        for number, each in enumerate(params)
+    ]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("name", PARAMS)
+def test_rows_sorted_on_a_device_are_drawn_as_on_the_host(name, mixed):
+    """Here both are the processor; a GPU's own test compares it with that."""
+    logits = torch.randn(5, 20_000, generator=torch.Generator().manual_seed(5)) * 2
+    logits[1] = logits[1].round()  # equals
+    logits[2, 40:] = float("-inf")
+    others = list(PARAMS.values()) if mixed else [PARAMS[name]] * 4
+    for seed in range(0, 80, 10):
+        drawn = [
+            draws(logits, states_of([PARAMS[name], *others][:5], seed))
+            for draws in (sampling._sorted_on_device, sampling._sorted)
+        ]
+        assert drawn[0] == drawn[1]
+
+
+def test_a_row_of_nan_that_is_sorted_leaves_its_neighbours_alone():
+    logits = torch.randn(3, 20_000, generator=torch.Generator().manual_seed(6))
+    logits[1] = float("nan")
+    params = [SamplingParams(typical_p=0.5)] * 3
+    with np.errstate(all="ignore"):
+        drawn = sampling._sorted_on_device(logits, states_of(params, 1))
+        alone = sampling._sorted(logits[[0, 2]], states_of(params, 1)[::2])
+    assert [drawn[0], drawn[2]] == alone
