@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +29,7 @@ SHARED_PART = 4  # a quarter of what a row sees: less is read faster row by row
 Run = tuple[int, int]  # begin and length in the store, in tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):  # made for every row of every step
     """The tokens of one sequence in a step: rows [row, row + length) of the flat batch, which
     stand at [start, start + length) of the sequence. `want` rows at its end need logits.
     `table` are its blocks, `spans` the same as runs of blocks."""

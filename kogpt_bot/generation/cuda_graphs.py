@@ -144,11 +144,11 @@ class DecodeGraphs:
     def _fill(self, flat: Flat, segments: Sequence[Segment], size: int) -> None:
         """Tell the device what a step is about, in few and small copies."""
         rows = len(segments)
-        given = np.zeros((4, size), np.int64)
-        given[2, rows:], given[3, rows:] = self._spare * BLOCK, 1
-        for target, each in zip(given[:3], flat, strict=True):
+        given = np.empty((4, size), np.int64)
+        for target, each in zip(given, flat, strict=False):
             target[:rows] = each.numpy()
         given[3, :rows] = [each.end for each in segments]
+        given[:, rows:] = ((0,), (0,), (self._spare * BLOCK,), (1,))
         self._inputs[size].copy_(torch.from_numpy(given), non_blocking=True)
         wanted = [list(each.table) for each in segments] + [[self._spare]] * (size - rows)
         if wanted != self._known[:size]:  # seldom: a sequence has all its blocks from the beginning

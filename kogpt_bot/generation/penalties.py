@@ -29,6 +29,7 @@ class SamplingState:
     seen: _Ids = field(init=False)  # of prompt and output, each once
     output: _Ids = field(init=False)  # of the output, each once
     counts: dict[int, int] = field(init=False, default_factory=dict)  # of the output
+    _remembers: bool = field(init=False)  # whether anything of what was said weighs
     _last: list[int] = field(init=False, default_factory=list)  # the end of the sequence
     _followers: dict[tuple[int, ...], set[int]] = field(init=False, default_factory=dict)
 
@@ -36,6 +37,8 @@ class SamplingState:
         # A generator of its own: a seed gives the same text whatever shares the batch.
         self.random = random.Random(self.params.seed)  # noqa: S311  # no secret
         self.seen, self.output = _Ids(), _Ids()
+        ngrams = bool(self.params.no_repeat_ngram_size)
+        self._remembers = self.penalised or self.counted or ngrams
         if self.penalised:
             self.seen.extend(self.prompt_ids)
         if self.params.no_repeat_ngram_size:
@@ -62,6 +65,8 @@ class SamplingState:
 
     def add(self, token: int) -> None:
         """Take note of a token that was chosen."""
+        if not self._remembers:
+            return
         if self.penalised:
             self.seen.extend((token,))
         if self.counted:

@@ -86,7 +86,7 @@ class Replies:
         reason = None
         if token == self._eos and not job.request.ignore_eos:
             reason = FinishReason.STOP
-        elif job.generated >= job.request.max_tokens:
+        elif len(job.tokens) >= job.reserve:
             reason = FinishReason.LENGTH
         return Written(job, token, scores, reason)
 

@@ -34,7 +34,6 @@ CANDIDATES = 512
 FEW = 64  # candidates that suffice for a row with a small top-k: found several times faster
 CHUNK = 32  # logits whose maximum stands for them in the search for the largest
 GPU_CHUNK = 1024
-FEW_SORTED = 2  # rows that a processor sorts before a GPU has started all that it takes
 SORTED = 16  # rows that a GPU sorts at a time: in float64 each takes some megabytes
 BELOW_ONE = 1 - 1e-12  # how far into a weight a draw may be: at 1 it would be beyond it
 COLDEST = 1e-9  # a temperature: below it logits a millionth apart are as far apart as can be told
@@ -112,7 +111,7 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
 def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     """Return for each row a token of all of it, sorted without the ids: several times faster. The
     value that is drawn is then looked for among the logits."""
-    if logits.device.type != "cpu" and len(states) > FEW_SORTED:
+    if logits.device.type != "cpu":
         parts = (slice(begin, begin + SORTED) for begin in range(0, len(states), SORTED))
         return [each for own in parts for each in _sorted_on_device(logits[own], states[own])]
     found = []

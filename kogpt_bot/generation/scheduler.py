@@ -31,14 +31,14 @@ class Sequence:
     lease: Lease | None = None
     spans: list[tuple[int, int]] = field(default_factory=list)  # its blocks, as runs
     cancelled: bool = False
+    prompt_length: int = field(init=False)  # tokens
+    reserve: int = field(init=False)  # tokens that it will have at most
 
     def __post_init__(self) -> None:
-        self.tokens = list(self.request.prompt_ids)
-
-    @property
-    def prompt_length(self) -> int:
-        """How many tokens the prompt has."""
-        return len(self.request.prompt_ids)
+        request = self.request
+        self.tokens = list(request.prompt_ids)
+        self.prompt_length = len(request.prompt_ids)
+        self.reserve = self.prompt_length + request.max_tokens
 
     @property
     def generated(self) -> int:
@@ -54,11 +54,6 @@ class Sequence:
     def alternatives(self) -> int | None:
         """How many alternatives to each token of the prompt; None: it is not scored."""
         return self.request.logprobs if self.request.echo else None
-
-    @property
-    def reserve(self) -> int:
-        """How many tokens it will have at most."""
-        return self.prompt_length + self.request.max_tokens
 
     @property
     def deadline(self) -> float:
@@ -167,11 +162,11 @@ class Scheduler:
         read, so that a next turn does not wait behind a long history, the rest by priority and
         in the order of admission.
         """
-        writing = sorted(
-            (s for s in self.running if s.pending == 1),
-            key=lambda s: s.lease.table if s.lease is not None else [],
-        )
-        reading = [s for s in self.running if s.pending > 1]
+        writing: list[Sequence] = []
+        reading: list[Sequence] = []
+        for each in self.running:
+            (writing if each.pending == 1 else reading).append(each)
+        writing.sort(key=lambda s: s.lease.table if s.lease is not None else [])
         left = max(self._step_tokens - len(writing), 1)
         counts: dict[Sequence, int] = {}
         quick = int(left * QUICK_SHARE)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import structlog
 import torch
 from torch import Tensor
@@ -319,10 +320,16 @@ def _batch(plan: Sequence[Part]) -> tuple[list[Segment], tuple[Tensor, Tensor, T
         begin, end, table = each.computed, each.computed + count, each.lease.table
         want = count if each.lease.scores is not None else int(end == len(each.tokens))
         segments.append(Segment(table, each.spans, len(tokens), count, begin, want))
+        if count == 1:  # as nearly always
+            tokens.append(each.tokens[begin])
+            positions.append(begin)
+            slots.append(table[begin // BLOCK] * BLOCK + begin % BLOCK)
+            continue
         tokens += each.tokens[begin:end]
         positions += range(begin, end)
         slots += [table[at // BLOCK] * BLOCK + at % BLOCK for at in range(begin, end)]
-    return segments, (torch.tensor(tokens), torch.tensor(positions), torch.tensor(slots))
+    ids, at, places = torch.from_numpy(np.array([tokens, positions, slots]))
+    return segments, (ids, at, places)
 
 
 def _serves(one: Running, other: Running) -> bool:
