@@ -328,7 +328,7 @@ def _batch(plan: Sequence[Part]) -> tuple[list[Segment], tuple[Tensor, Tensor, T
         tokens += each.tokens[begin:end]
         positions += range(begin, end)
         slots += [table[at // BLOCK] * BLOCK + at % BLOCK for at in range(begin, end)]
-    ids, at, places = torch.from_numpy(np.array([tokens, positions, slots]))
+    ids, at, places = torch.from_numpy(np.array([tokens, positions, slots])).unbind()
     return segments, (ids, at, places)
 
 
