@@ -31,7 +31,7 @@ Int32 = npt.NDArray[np.int32]
 LANES = 16 if binding.get_host_cpu_features().get("avx512bw") else 8  # of a vector of 32 bits each
 WIDTH = 2 * LANES  # outputs of a panel
 ROWS = 12 if LANES == 16 else 6  # of a tile, whose sums stay in 32 registers or 16
-BAND = 48  # rows that are multiplied while a near cache holds their part
+BAND = 96  # rows that are multiplied while a near cache holds their part
 DEPTH = 512  # places of a row that are added up at a time: its part of a panel stays near, too
 FEW, FEW_SMALL = 4, 2  # rows that read two panels at a time; smaller weights are waited for less
 
@@ -145,13 +145,13 @@ def _tiles(tallest: int, panels: int) -> Any:
     """Return a function that adds to a tile of the product: WIDTH sums of each of `panels`, of
     each of `height` rows, up to `tallest`.
 
-    It is called with (rows, weight, out, row, height, panel, stride, begin, end): `multiply`'s
-    arrays, the first row, how many, the first panel, how far apart they lie, and which part of a
-    row is multiplied.
+    It is called with (rows, weight, out, row, height, panel, stride, begin, end, ahead, pace):
+    `multiply`'s arrays, the first row, how many, the first panel, how far apart they lie, which
+    part of a row is multiplied, and what is asked for meanwhile (`_fetch`).
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> None:
-        *arrays, row, height, panel, stride, begin, end = given
+        *arrays, row, height, panel, stride, begin, end, ahead, pace = given
         rows, weight, out = (
             _Array(context, builder, kind, value)
             for kind, value in zip(signature.args, arrays, strict=False)
@@ -165,16 +165,17 @@ def _tiles(tallest: int, panels: int) -> Any:
             switch.add_case(INDEX(count), block)
             builder.position_at_end(block)
             down = [builder.add(row, INDEX(each)) for each in range(count)]
-            _add(numbers, builder, (rows, weight, out), down, across, (begin, end))
+            part = begin, end, ahead, pace
+            _add(numbers, builder, (rows, weight, out), down, across, part)
             builder.branch(done)
         builder.position_at_end(done)
 
     @intrinsic
     def tiles(
         _: Any, rows: Any, weight: Any, out: Any,
-        row: Any, height: Any, panel: Any, stride: Any, begin: Any, end: Any,
+        row: Any, height: Any, panel: Any, stride: Any, begin: Any, end: Any, ahead: Any, pace: Any,
     ) -> Any:  # fmt: skip
-        given = (rows, weight, out, row, height, panel, stride, begin, end)
+        given = (rows, weight, out, row, height, panel, stride, begin, end, ahead, pace)
         return types.void(*given), generate
 
     return tiles
@@ -186,11 +187,11 @@ def _add(
     arrays: tuple[_Array, _Array, _Array],
     down: Sequence[Any],
     across: Sequence[Any],
-    part: tuple[Any, Any],
+    part: tuple[Any, Any, Any, Any],
 ) -> None:
     """Add the products of a part of some rows and panels to `out`."""
     rows, weight, out = arrays
-    begin, end = part
+    begin, end, ahead, pace = part
     tile = [(row, panel, half) for row in down for panel in across for half in range(2)]
     start = builder.block
     body, after = (builder.append_basic_block(name) for name in ("body", "after"))
@@ -205,7 +206,9 @@ def _add(
     }
     if len(across) == 1:
         size = WIDTH * numbers.together * weight.bits // 8
-        _fetch(builder, weight, across[0], builder.add(at, builder.sub(end, begin)), size)
+        done = builder.mul(builder.sub(at, begin), pace)
+        where = builder.gep(weight.place(BYTE, across[0], begin), [builder.add(ahead, done)])
+        _fetch(builder, where, size)
     filled = {row: _filled(builder, rows.read(numbers.sums.element, row, at)) for row in down}
     found = [
         numbers.multiplied(builder, filled[row], vectors[panel, half], total)
@@ -226,15 +229,15 @@ def _add(
         builder.store(sums, where, align=4)
 
 
-def _fetch(builder: Any, weight: _Array, panel: Any, at: Any, size: int) -> None:
-    """Ask for `size` bytes that are read after this part: what follows it in the memory, in this
-    panel or the next one. Beyond the end nothing happens."""
+def _fetch(builder: Any, where: Any, size: int) -> None:
+    """Ask for the `size` bytes from `where` on. Beyond the end of the memory nothing happens."""
     pointer = BYTE.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [pointer, INT, INT, INT])
     fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
     for line in range(0, size, LINE):
-        where = builder.gep(weight.place(BYTE, panel, at), [INDEX(line)])
-        builder.call(fetch, [where, INT(0), INT(2), INT(1)])  # to read, soon, data
+        builder.call(
+            fetch, [builder.gep(where, [INDEX(line)]), INT(0), INT(2), INT(1)]
+        )  # to read, soon, data
 
 
 def _filled(builder: Any, place: Any) -> Any:
@@ -269,16 +272,21 @@ def multiply(
         for begin in range(0, size, DEPTH):
             end = min(begin + DEPTH, size)
             if streams == 4:
-                _four_panels(rows, weight, out, 0, 1, panel, share, begin, end)
+                _four_panels(rows, weight, out, 0, 1, panel, share, begin, end, 0, 0)
             else:
-                _two_panels(rows, weight, out, 0, count, panel, share, begin, end)
+                _two_panels(rows, weight, out, 0, count, panel, share, begin, end, 0, 0)
+    place = weight.shape[2] * weight.itemsize  # bytes
     for band in range(0, count, BAND):
         most = min(band + BAND, count)
         for panel in range(first + streams * share, last):
             for begin in range(0, size, DEPTH):
                 end, row, tiles = min(begin + DEPTH, size), band, -(-(most - band) // ROWS)
+                # What follows this part in the memory is asked for by all its tiles, each a share:
+                # the first alone would wait for it, and the others leave the memory idle.
+                ahead, pace = (end - begin) * place, -(-place // tiles)
                 while row < most:  # in tiles of much the same height
                     height = -(-(most - row) // tiles)
-                    _one_panel(rows, weight, out, row, height, panel, 0, begin, end)
+                    _one_panel(rows, weight, out, row, height, panel, 0, begin, end, ahead, pace)
+                    ahead += (end - begin) * pace
                     row += height
                     tiles -= 1

@@ -33,7 +33,7 @@ def random_product(outputs, size, rows, seed=0):
 
 @settings(max_examples=80, deadline=None)
 @given(
-    rows=st.integers(1, 110),
+    rows=st.integers(1, 210),
     outputs=st.integers(1, 200),
     size=st.one_of(st.integers(1, 90), st.sampled_from([511, 512, 513, 1100])),
     biased=st.booleans(),

@@ -30,7 +30,7 @@ def random_product(outputs, size, seed=0):
 
 @settings(max_examples=80, deadline=None)
 @given(
-    rows=st.integers(1, 110),
+    rows=st.integers(1, 210),
     outputs=st.integers(1, 200),
     size=st.one_of(st.integers(1, 200), st.sampled_from([1023, 1024, 1025, 2100])),
     loudness=st.sampled_from([1e-4, 1, 1e4]),
