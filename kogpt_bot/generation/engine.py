@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 from kogpt_bot.errors import GenerationError, GenerationRejected
+from kogpt_bot.generation import limits
 from kogpt_bot.generation.checkpoint import Progress
 from kogpt_bot.generation.event_stream import Event
 from kogpt_bot.generation.figures import EngineStats
@@ -103,7 +104,7 @@ class Engine:
             torch.cuda.empty_cache()  # what quantising took is free, but torch keeps it
             free = torch.cuda.mem_get_info(device)[0]
         else:
-            free = psutil.virtual_memory().available
+            free = limits.free_memory()
         fitting = int(free * CACHE_SHARE) // self._model.cache_bytes_per_token
         return min(fitting, 4 * max_sequences * self.info.context_length)
 
@@ -111,7 +112,7 @@ class Engine:
         """Return the tokens that may lie in host memory: none where that is the device's own."""
         if self._model.devices[0].type != "cuda":
             return 0
-        free = psutil.virtual_memory().available
+        free = limits.free_memory()
         return int(free * HOST_SHARE) // self._model.cache_bytes_per_token
 
     @property
@@ -280,7 +281,4 @@ class Engine:
 
 def default_threads() -> int:
     """Return the cores that this process may use, less one for the daemon where there are two."""
-    cores = psutil.cpu_count(logical=False) or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores - 1)
+    return max(1, limits.cores() - 1)

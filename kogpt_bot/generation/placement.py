@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import psutil
 import structlog
 import torch
 
 from kogpt_bot.errors import ModelError
+from kogpt_bot.generation import limits
 from kogpt_bot.generation.checkpoint import KOGPT, KOGPT_MEMORY
 from kogpt_bot.generation.kv_store import CacheDtype
 from kogpt_bot.generation.linear import Quantization
@@ -90,7 +90,7 @@ def place(
     """Return the device of each layer; the last one's holds the head. ModelError if none fits."""
     on_gpu = device.type == "cuda"
     rounded = on_gpu and quantization is Quantization.INT8
-    main = psutil.virtual_memory().available
+    main = limits.free_memory()
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else main
     held = torch.int8 if rounded else dtype  # a CPU has them as they are, until they are laid out
     needed = _bytes_of(shape, dtype, rounded=rounded)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from kogpt_bot.config import GenerationSettings
+from kogpt_bot.generation import limits
 from kogpt_bot.ops.doctor import service
 from kogpt_bot.ops.doctor.check import GIB, Check, failure, ok, warning
 from kogpt_bot.ops.doctor.gpu import Probed
@@ -87,7 +86,7 @@ def memory(weights: Weights, chosen: GenerationSettings, probed: Probed) -> Chec
     """Return whether the weights fit where the model runs, as the loading will ask."""
     on_gpu = bool(probed.gpus) and chosen.device != "cpu"
     spread = sum(each.free for each in probed.gpus)  # what one cannot hold, several do
-    free = spread if on_gpu else psutil.virtual_memory().available
+    free = spread if on_gpu else limits.free_memory()
     where = "on the GPUs" if on_gpu else "in main memory"
     half, full = (weights.parameters * size * RESERVE for size in (2, 4))
     dtype = chosen.dtype if chosen.dtype != "auto" else weights.dtype

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from kogpt_bot.errors import EXIT_CONFIGURATION, ModelError
-from kogpt_bot.generation import checkpoint, placement
+from kogpt_bot.generation import checkpoint, limits, placement
 from kogpt_bot.generation.linear import Quantization
 from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.model import Shape
@@ -217,13 +217,12 @@ def test_options_that_cannot_be(folder, options, message):
 def test_a_model_that_does_not_fit_says_what_would(monkeypatch):
     kogpt = Shape(28, 16, 4096, 16384, 64, 64512, 2048)
     assert kogpt.parameters == 6_166_502_400
-    memory = type("Memory", (), {"available": 20 * placement.GIB})
-    monkeypatch.setattr(placement.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(limits, "free_memory", lambda: 20 * placement.GIB)
     cpu = torch.device("cpu")
     with pytest.raises(ModelError, match=r"24\.1 GiB in float32.*20\.0 GiB are free; float16 or "):
         placement.place(kogpt, torch.float32, cpu, "kakaobrain/kogpt")
     assert len(placement.place(kogpt, torch.bfloat16, cpu, "kakaobrain/kogpt")) == 28
-    memory.available = placement.GIB
+    monkeypatch.setattr(limits, "free_memory", lambda: placement.GIB)
     with pytest.raises(ModelError, match="16 GB GPU in half precision, 32 GB in full"):
         placement.place(kogpt, torch.bfloat16, cpu, "kakaobrain/kogpt")
 
@@ -253,8 +252,7 @@ def memory(monkeypatch, gpu, main):
     free = (int(gpu * placement.GIB),) * 2
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _n=0: free)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    available = type("Memory", (), {"available": int(main * placement.GIB)})
-    monkeypatch.setattr(placement.psutil, "virtual_memory", lambda: available)
+    monkeypatch.setattr(limits, "free_memory", lambda: int(main * placement.GIB))
 
 
 def test_a_gpu_holds_more_in_int8_which_is_read_into_the_main_memory_first(monkeypatch):

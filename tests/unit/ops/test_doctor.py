@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from rich.console import Console
 
 from kogpt_bot import config
 from kogpt_bot.config import ConsoleSettings, GenerationSettings
+from kogpt_bot.generation import limits
 from kogpt_bot.ops import doctor
 from kogpt_bot.ops.doctor import gpu, machine, model, platforms, program, service
 from kogpt_bot.ops.doctor.check import GIB, Check, Verdict, failure, ok, warning
@@ -296,11 +296,7 @@ def test_a_device_that_is_not_there():
     ],
 )
 def test_kogpt_wants_its_memory(monkeypatch, gpus, dtype, ram, verdict):
-    @dataclass
-    class Memory:
-        available: int
-
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(ram * GIB))
+    monkeypatch.setattr(limits, "free_memory", lambda: ram * GIB)
     probed = gpu.Probed(tuple(gpu.Gpu("G", (8, 0), each * GIB) for each in gpus))
     chosen = GenerationSettings(model=model.KOGPT, dtype=dtype)
     found = model.memory(model.KOGPT_WEIGHTS, chosen, probed)
