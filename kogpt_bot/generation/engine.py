@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 SEQUENCES, GPU_SEQUENCES = 16, 64  # at once, unless it is said: rows that read the weights together
 STEP_TOKENS = 256  # in a step, at most: more make the others wait longer for their next token
+LEAST_STEP_TOKENS = 16  # on a CPU: fewer hardly make a step shorter, since it reads all weights
+STEP_PRODUCTS = 1e11  # in a step on a CPU, a thread: 2 to 4 s; no sign for 28 s counts as a hang
 GPU_STEP_TOKENS = 512  # which take an H200 11 ms in KoGPT's shape, 256 take 7
 CACHE_SHARE = 0.5  # of the free memory, at most, for keys and values
 HOST_SHARE = 0.25  # of the host's free memory, at most, for idle channels of a GPU
@@ -73,7 +75,8 @@ class Engine:
         blocks = max(cache_tokens // BLOCK, blocks_of(self.info.context_length) + 1)
         cache = KVCache(blocks, host_cache_tokens // BLOCK)
         if step_tokens is None:
-            step_tokens = GPU_STEP_TOKENS if self._model.asynchronous else STEP_TOKENS
+            on_cpu = cpu_step_tokens(self.info.parameters, torch.get_num_threads())
+            step_tokens = GPU_STEP_TOKENS if self._model.asynchronous else on_cpu
         scheduler = Scheduler(max_running=max_sequences, step_tokens=step_tokens)
         self._replies = Replies(self._tokenizer, self.info.eos_token_id)
         self._stepper = Stepper(self._model, cache, scheduler, self._replies, self._tell)
@@ -180,7 +183,7 @@ class Engine:
                 queue_wait=counters.queue_wait.snapshot(),
                 first_token=counters.first_token.snapshot(),
                 token_gap=counters.token_gap.snapshot(),
-                last_step=self._last_step,
+                last_step=max(self._last_step, self._model.last_layer),
             )
 
     def _device_memory(self) -> int:
@@ -277,6 +280,12 @@ class Engine:
 
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(deliver)
+
+
+def cpu_step_tokens(parameters: int, threads: int) -> int:
+    """Return how many tokens a step on a CPU has, so that it takes a few seconds at most."""
+    fitting = int(STEP_PRODUCTS * threads / parameters)
+    return min(max(fitting, LEAST_STEP_TOKENS), STEP_TOKENS)
 
 
 def default_threads() -> int:

@@ -8,6 +8,7 @@ one over the concatenation of what attention and MLP give.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -102,6 +103,7 @@ class GPTJ:
         """`devices` are those of the layers, if the weights are elsewhere (in quantising, they may
         be too large for a GPU as they are)."""
         self.shape = shape
+        self.last_layer = 0.0  # monotonic time at which the last layer was computed, or launched
         self.devices = list(devices or (layer.w_in.device for layer in weights.layers))
         self.quantization = quantization
         stored = weights.embedding.dtype
@@ -219,6 +221,7 @@ class GPTJ:
                 turns = self._turns[device][positions.to(device)]
                 made = attention.plan(segments, self.dtype, device, self._kernels, self._paged)
             hidden, added = self._layer(block, cache, hidden, added, turns, slots, made)
+            self.last_layer = time.monotonic()  # a step may take seconds on a CPU
         if not len(wanted):  # chunks of prompts that are not their last
             return hidden.new_empty(0, self.shape.vocabulary, dtype=torch.float32)
         return self._logits(hidden[rows], None if added is None else added[rows])
