@@ -16,20 +16,20 @@ import structlog
 import torch
 from tokenizers import Tokenizer
 
-from kogpt_bot.errors import GenerationError, GenerationRejected
-from kogpt_bot.generation import limits
+from kogpt_bot.errors import GenerationError, GenerationRejected, ModelError
+from kogpt_bot.generation import capacity, limits
 from kogpt_bot.generation.checkpoint import Progress
 from kogpt_bot.generation.event_stream import Event
 from kogpt_bot.generation.figures import EngineStats
 from kogpt_bot.generation.job import Job
-from kogpt_bot.generation.kv_blocks import BLOCK, blocks_of
+from kogpt_bot.generation.kv_blocks import BLOCK
 from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.loading import Loaded, LoadOptions, ModelInfo, load
 from kogpt_bot.generation.options import DEVICE_FAILED
 from kogpt_bot.generation.replies import Replies
 from kogpt_bot.generation.request import Chunk, GenerationRequest
 from kogpt_bot.generation.scheduler import BUSY_RETRY_S, Scheduler
-from kogpt_bot.generation.stepper import Stepper
+from kogpt_bot.generation.stepper import Stepper, is_out_of_memory
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +38,6 @@ STEP_TOKENS = 256  # in a step, at most: more make the others wait longer for th
 LEAST_STEP_TOKENS = 16  # on a CPU: fewer hardly make a step shorter, since it reads all weights
 STEP_PRODUCTS = 1e11  # in a step on a CPU, a thread: 2 to 4 s; no sign for 28 s counts as a hang
 GPU_STEP_TOKENS = 512  # which take an H200 11 ms in KoGPT's shape, 256 take 7
-CACHE_SHARE = 0.5  # of the free memory, at most, for keys and values
-HOST_SHARE = 0.25  # of the host's free memory, at most, for idle channels of a GPU
 BUSY_RETRY_CAP_S = 30.0
 
 
@@ -68,11 +66,11 @@ class Engine:
         if max_sequences is None:
             max_sequences = GPU_SEQUENCES if self._model.asynchronous else SEQUENCES
         if cache_tokens is None:
-            cache_tokens = self._cache_capacity(max_sequences)
+            cache_tokens = capacity.device_tokens(self._model, max_sequences)
         if host_cache_tokens is None:
-            host_cache_tokens = self._host_capacity()
-        # One sequence of the model's whole context always fits, with a block for its beginning.
-        blocks = max(cache_tokens // BLOCK, blocks_of(self.info.context_length) + 1)
+            host_cache_tokens = capacity.host_tokens(self._model, max_sequences)
+        # One sequence of the model's whole context always fits.
+        blocks = max(cache_tokens // BLOCK, capacity.least_blocks(self.info.context_length))
         cache = KVCache(blocks, host_cache_tokens // BLOCK)
         if step_tokens is None:
             on_cpu = cpu_step_tokens(self.info.parameters, torch.get_num_threads())
@@ -99,24 +97,23 @@ class Engine:
     ) -> Engine:
         """Load a model and return an engine for it; ModelError when it cannot be loaded."""
         torch.set_num_threads(options.threads or default_threads())
-        return cls(load(options, progress), max_sequences=max_sequences, step_tokens=step_tokens)
-
-    def _cache_capacity(self, max_sequences: int) -> int:
-        device = self._model.devices[-1]
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # what quantising took is free, but torch keeps it
-            free = torch.cuda.mem_get_info(device)[0]
-        else:
-            free = limits.free_memory()
-        fitting = int(free * CACHE_SHARE) // self._model.cache_bytes_per_token
-        return min(fitting, 4 * max_sequences * self.info.context_length)
-
-    def _host_capacity(self) -> int:
-        """Return the tokens that may lie in host memory: none where that is the device's own."""
-        if self._model.devices[0].type != "cuda":
-            return 0
-        free = limits.free_memory()
-        return int(free * HOST_SHARE) // self._model.cache_bytes_per_token
+        try:
+            loaded = load(options, progress)
+            return cls(
+                loaded,
+                max_sequences=max_sequences,
+                step_tokens=step_tokens,
+                cache_tokens=capacity.wished_tokens(loaded.model, options.kv_cache_gib),
+                host_cache_tokens=capacity.wished_host_tokens(loaded.model, options.host_cache_gib),
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ModelError(
+                f"model {options.model!r}: memory ran out while it was loaded ({why}); a smaller "
+                "kv_cache_gib or host_cache_gib, fewer bits, or more memory would help"
+            ) from error
 
     @property
     def device(self) -> torch.device:

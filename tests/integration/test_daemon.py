@@ -236,6 +236,8 @@ def test_the_prompt_loop(command, tiny_model):
         (("generate", "--device", "cuda:7"), 78, "this machine has"),
         (("config", "check", "missing.yaml"), 78, "cannot be read"),
         (("serve", "--api-key-env", "NOT_SET"), 78, "NOT_SET is not set"),
+        (("serve", "--port", "0", "--kv-cache-gib", "0"), 78, "kv_cache_gib 0: allowed: 0.0"),
+        (("serve", "--host-cache-gib", "-1"), 2, "-1.0 is not in the range 0<=x<=4096"),
         (("status",), 1, "error: no kogpt-bot runs with data_dir"),
         (("tail",), 1, "error: no kogpt-bot runs with data_dir"),
         (("nonsense",), 2, "No such command"),
