@@ -37,6 +37,8 @@ app.add_typer(profanity_app, name="profanity")
 app.add_typer(data_app, name="data")
 app.add_typer(db_app, name="db")
 
+MOST_GIB = 4096  # as in the configuration
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="The configuration; ./config.yaml where there is one."),
@@ -238,14 +240,11 @@ def serve(
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     quantization: QuantizationOption = None,
     kv_cache_gib: Annotated[
-        float | None,
-        typer.Option(min=0, max=4096, help="GiB for conversations; else by what is free."),
+        float | None, typer.Option(help="GiB for conversations; else by what is free.")
     ] = None,
     host_cache_gib: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=4096, help="GiB of main memory for idle conversations of a GPU; 0: none."
-        ),
+        typer.Option(help="GiB of main memory for idle conversations of a GPU; 0: none."),
     ] = None,
 ) -> None:
     """Serve the model alone: an OpenAI-compatible API for this bot or any client."""
@@ -253,6 +252,9 @@ def serve(
     from kogpt_bot.ops import logging as logs
     from kogpt_bot.secret import read_secret
 
+    for flag, gib in (("--kv-cache-gib", kv_cache_gib), ("--host-cache-gib", host_cache_gib)):
+        if gib is not None and not 0 <= gib <= MOST_GIB:
+            raise ConfigurationError(f"{flag}: {gib:g}; allowed: 0 to {MOST_GIB}")
     settings = _with_model(
         _settings(config), model, revision, device, quantization, kv_cache_gib, host_cache_gib
     )
