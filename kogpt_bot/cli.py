@@ -37,6 +37,8 @@ app.add_typer(profanity_app, name="profanity")
 app.add_typer(data_app, name="data")
 app.add_typer(db_app, name="db")
 
+MOST_GIB = 4096  # as in the configuration
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="The configuration; ./config.yaml where there is one."),
@@ -111,6 +113,8 @@ def _with_model(
     revision: str | None,
     device: str | None,
     quantization: Literal["none", "int8"] | None = None,
+    kv_cache_gib: float | None = None,
+    host_cache_gib: float | None = None,
 ) -> Settings:
     chosen = settings.generation
     chosen = replace(
@@ -119,6 +123,8 @@ def _with_model(
         revision=revision if revision or model else chosen.revision,
         device=device or chosen.device,
         quantization=quantization or chosen.quantization,
+        kv_cache_gib=chosen.kv_cache_gib if kv_cache_gib is None else kv_cache_gib,
+        host_cache_gib=chosen.host_cache_gib if host_cache_gib is None else host_cache_gib,
     )
     return replace(settings, generation=chosen)
 
@@ -233,13 +239,25 @@ def serve(
     device: DeviceOption = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     quantization: QuantizationOption = None,
+    kv_cache_gib: Annotated[
+        float | None, typer.Option(help="GiB for conversations; else by what is free.")
+    ] = None,
+    host_cache_gib: Annotated[
+        float | None,
+        typer.Option(help="GiB of main memory for idle conversations of a GPU; 0: none."),
+    ] = None,
 ) -> None:
     """Serve the model alone: an OpenAI-compatible API for this bot or any client."""
     from kogpt_bot.generation import serve as service
     from kogpt_bot.ops import logging as logs
     from kogpt_bot.secret import read_secret
 
-    settings = _with_model(_settings(config), model, revision, device, quantization)
+    for flag, gib in (("--kv-cache-gib", kv_cache_gib), ("--host-cache-gib", host_cache_gib)):
+        if gib is not None and not 0 <= gib <= MOST_GIB:
+            raise ConfigurationError(f"{flag}: {gib:g}; allowed: 0 to {MOST_GIB}")
+    settings = _with_model(
+        _settings(config), model, revision, device, quantization, kv_cache_gib, host_cache_gib
+    )
     pipeline = logs.configure_from(settings)
     key = read_secret("--api-key", api_key_env, api_key_file)
     pipeline.learn([key] if key else [])

@@ -38,6 +38,8 @@ class GenerationSettings:
     max_sequences: Annotated[int, Interval(ge=1, le=1024)] | None = None
     quantization: Literal["none", "int8"] = "none"
     kv_cache_dtype: Literal["auto", "int8"] = "auto"
+    kv_cache_gib: Annotated[float, Interval(gt=0, le=4096)] | None = None
+    host_cache_gib: Annotated[float, Interval(ge=0, le=4096)] | None = None
     tokenizer: Name | None = None
 
 

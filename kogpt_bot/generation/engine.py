@@ -16,27 +16,28 @@ import structlog
 import torch
 from tokenizers import Tokenizer
 
-from kogpt_bot.errors import GenerationError, GenerationRejected
+from kogpt_bot.errors import GenerationError, GenerationRejected, ModelError
+from kogpt_bot.generation import capacity, limits
 from kogpt_bot.generation.checkpoint import Progress
 from kogpt_bot.generation.event_stream import Event
 from kogpt_bot.generation.figures import EngineStats
 from kogpt_bot.generation.job import Job
-from kogpt_bot.generation.kv_blocks import BLOCK, blocks_of
+from kogpt_bot.generation.kv_blocks import BLOCK
 from kogpt_bot.generation.kv_cache import KVCache
 from kogpt_bot.generation.loading import Loaded, LoadOptions, ModelInfo, load
 from kogpt_bot.generation.options import DEVICE_FAILED
 from kogpt_bot.generation.replies import Replies
 from kogpt_bot.generation.request import Chunk, GenerationRequest
 from kogpt_bot.generation.scheduler import BUSY_RETRY_S, Scheduler
-from kogpt_bot.generation.stepper import Stepper
+from kogpt_bot.generation.stepper import Stepper, is_out_of_memory
 
 log = structlog.get_logger(__name__)
 
 SEQUENCES, GPU_SEQUENCES = 16, 64  # at once, unless it is said: rows that read the weights together
 STEP_TOKENS = 256  # in a step, at most: more make the others wait longer for their next token
+LEAST_STEP_TOKENS = 16  # on a CPU: fewer hardly make a step shorter, since it reads all weights
+STEP_PRODUCTS = 1e11  # in a step on a CPU, a thread: 2 to 4 s; no sign for 28 s counts as a hang
 GPU_STEP_TOKENS = 512  # which take an H200 11 ms in KoGPT's shape, 256 take 7
-CACHE_SHARE = 0.5  # of the free memory, at most, for keys and values
-HOST_SHARE = 0.25  # of the host's free memory, at most, for idle channels of a GPU
 BUSY_RETRY_CAP_S = 30.0
 
 
@@ -65,14 +66,15 @@ class Engine:
         if max_sequences is None:
             max_sequences = GPU_SEQUENCES if self._model.asynchronous else SEQUENCES
         if cache_tokens is None:
-            cache_tokens = self._cache_capacity(max_sequences)
+            cache_tokens = capacity.device_tokens(self._model, max_sequences)
         if host_cache_tokens is None:
-            host_cache_tokens = self._host_capacity()
-        # One sequence of the model's whole context always fits, with a block for its beginning.
-        blocks = max(cache_tokens // BLOCK, blocks_of(self.info.context_length) + 1)
+            host_cache_tokens = capacity.host_tokens(self._model, max_sequences)
+        # One sequence of the model's whole context always fits.
+        blocks = max(cache_tokens // BLOCK, capacity.least_blocks(self.info.context_length))
         cache = KVCache(blocks, host_cache_tokens // BLOCK)
         if step_tokens is None:
-            step_tokens = GPU_STEP_TOKENS if self._model.asynchronous else STEP_TOKENS
+            on_cpu = cpu_step_tokens(self.info.parameters, torch.get_num_threads())
+            step_tokens = GPU_STEP_TOKENS if self._model.asynchronous else on_cpu
         scheduler = Scheduler(max_running=max_sequences, step_tokens=step_tokens)
         self._replies = Replies(self._tokenizer, self.info.eos_token_id)
         self._stepper = Stepper(self._model, cache, scheduler, self._replies, self._tell)
@@ -95,24 +97,23 @@ class Engine:
     ) -> Engine:
         """Load a model and return an engine for it; ModelError when it cannot be loaded."""
         torch.set_num_threads(options.threads or default_threads())
-        return cls(load(options, progress), max_sequences=max_sequences, step_tokens=step_tokens)
-
-    def _cache_capacity(self, max_sequences: int) -> int:
-        device = self._model.devices[-1]
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # what quantising took is free, but torch keeps it
-            free = torch.cuda.mem_get_info(device)[0]
-        else:
-            free = psutil.virtual_memory().available
-        fitting = int(free * CACHE_SHARE) // self._model.cache_bytes_per_token
-        return min(fitting, 4 * max_sequences * self.info.context_length)
-
-    def _host_capacity(self) -> int:
-        """Return the tokens that may lie in host memory: none where that is the device's own."""
-        if self._model.devices[0].type != "cuda":
-            return 0
-        free = psutil.virtual_memory().available
-        return int(free * HOST_SHARE) // self._model.cache_bytes_per_token
+        try:
+            loaded = load(options, progress)
+            return cls(
+                loaded,
+                max_sequences=max_sequences,
+                step_tokens=step_tokens,
+                cache_tokens=capacity.wished_tokens(loaded.model, options.kv_cache_gib),
+                host_cache_tokens=capacity.wished_host_tokens(loaded.model, options.host_cache_gib),
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ModelError(
+                f"model {options.model!r}: memory ran out while it was loaded ({why}); a smaller "
+                "kv_cache_gib or host_cache_gib, fewer bits, or more memory would help"
+            ) from error
 
     @property
     def device(self) -> torch.device:
@@ -179,7 +180,7 @@ class Engine:
                 queue_wait=counters.queue_wait.snapshot(),
                 first_token=counters.first_token.snapshot(),
                 token_gap=counters.token_gap.snapshot(),
-                last_step=self._last_step,
+                last_step=max(self._last_step, self._model.last_layer),
             )
 
     def _device_memory(self) -> int:
@@ -278,9 +279,12 @@ class Engine:
             self._loop.call_soon_threadsafe(deliver)
 
 
+def cpu_step_tokens(parameters: int, threads: int) -> int:
+    """Return how many tokens a step on a CPU has, so that it takes a few seconds at most."""
+    fitting = int(STEP_PRODUCTS * threads / parameters)
+    return min(max(fitting, LEAST_STEP_TOKENS), STEP_TOKENS)
+
+
 def default_threads() -> int:
     """Return the cores that this process may use, less one for the daemon where there are two."""
-    cores = psutil.cpu_count(logical=False) or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores - 1)
+    return max(1, limits.cores() - 1)

@@ -101,4 +101,4 @@ class EngineStats:
     queue_wait: Distribution = field(default_factory=Distribution)
     first_token: Distribution = field(default_factory=Distribution)
     token_gap: Distribution = field(default_factory=Distribution)
-    last_step: float = 0.0  # monotonic time at which the last step ended
+    last_step: float = 0.0  # monotonic time at which the last step, or layer of one, ended

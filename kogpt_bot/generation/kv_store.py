@@ -211,11 +211,26 @@ class KVStore:
                     release_pages(part[begin * BLOCK : (begin + length) * BLOCK])
 
 
+def tensor_bytes(heads: int, head: int, dtype: torch.dtype, kept: CacheDtype) -> tuple[int, ...]:
+    """Return the bytes of one token in each of a layer's tensors."""
+    if kept is CacheDtype.INT8:
+        return 2 * heads * head, 2 * heads * torch.float32.itemsize
+    return (2 * heads * head * dtype.itemsize,)
+
+
 def bytes_per_token(heads: int, head: int, dtype: torch.dtype, kept: CacheDtype) -> int:
     """Return the memory that the keys and values of one token take in one layer."""
-    if kept is CacheDtype.INT8:
-        return 2 * heads * (head + torch.float32.itemsize)
-    return 2 * heads * head * dtype.itemsize
+    return sum(tensor_bytes(heads, head, dtype, kept))
+
+
+def pinned_bytes(blocks: int, tensors: Sequence[int]) -> int:
+    """Return the memory that so many blocks take in pinned memory in one layer.
+
+    `tensors` are those of `tensor_bytes`. torch's allocator takes a power of two for each
+    (CachingHostAllocator.h), up to twice what it is asked for.
+    """
+    sizes = [blocks * BLOCK * each for each in tensors]
+    return sum(1 << (size - 1).bit_length() for size in sizes if size)
 
 
 def _part(tensor: Tensor, begin: int, tokens: int) -> Tensor:

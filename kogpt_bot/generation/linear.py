@@ -285,6 +285,15 @@ def choose(dtype: torch.dtype, device: torch.device, quantization: Quantization)
     return "half" if dtype is torch.float16 else "packed"
 
 
+def computed_in(
+    dtype: torch.dtype, device: torch.device, quantization: Quantization
+) -> torch.dtype:
+    """Return the precision of what is multiplied with weights of `dtype`."""
+    # These multiply with float32 rows, whatever the weights are held in.
+    in_float32 = choose(dtype, device, quantization) in ("half", "int8")
+    return torch.float32 if in_float32 else dtype
+
+
 def prepare(
     name: str, dtype: torch.dtype, device: torch.device, kernels: Kernels | None = None
 ) -> Kind:

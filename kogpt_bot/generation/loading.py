@@ -51,6 +51,8 @@ class LoadOptions:
     threads: int | None = None
     quantization: str = "none"  # none, int8
     kv_cache_dtype: str = "auto"  # auto, int8
+    kv_cache_gib: float | None = None  # None: by what is free
+    host_cache_gib: float | None = None
 
     @classmethod
     def of(cls, chosen: ServiceOptions) -> LoadOptions:
@@ -63,6 +65,8 @@ class LoadOptions:
             chosen.threads,
             chosen.quantization,
             chosen.kv_cache_dtype,
+            chosen.kv_cache_gib,
+            chosen.host_cache_gib,
         )
 
 
@@ -105,7 +109,7 @@ def load(options: LoadOptions, progress: Progress | None = None) -> Loaded:
     dtype = choose_dtype(options.dtype, config, shape, device)
     quantization = choose_quantization(options.quantization)
     kept = choose_cache_dtype(options.kv_cache_dtype)
-    placement = place(shape, dtype, device, options.model, quantization)
+    placement = place(shape, dtype, device, options.model, quantization, kept, options.kv_cache_gib)
     weights = read_weights(files, shape, dtype, read_to(placement, quantization), report)
     info = ModelInfo(
         name=options.model,

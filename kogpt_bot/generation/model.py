@@ -8,6 +8,7 @@ one over the concatenation of what attention and MLP give.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,16 @@ from torch import Tensor
 from kogpt_bot.generation import attention, gpu_kernels, kernels
 from kogpt_bot.generation.attention import Segment
 from kogpt_bot.generation.cuda_graphs import DecodeGraphs, Flat
-from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, bytes_per_token
-from kogpt_bot.generation.linear import Linear, Quantization, choose, for_late, in_parts, prepare
+from kogpt_bot.generation.kv_store import CacheDtype, KVStore, LayerCache, tensor_bytes
+from kogpt_bot.generation.linear import (
+    Linear,
+    Quantization,
+    choose,
+    computed_in,
+    for_late,
+    in_parts,
+    prepare,
+)
 from kogpt_bot.generation.operators import Operators, TorchOperators
 
 FIRST_PART = 4  # layers: they take longer than to tell a GPU of the others (`cuda_graphs.py`)
@@ -45,11 +54,15 @@ class Shape:
         return self.width // self.heads
 
     @property
+    def layer_parameters(self) -> int:
+        """How many numbers the weights of one layer are."""
+        return 4 * self.width**2 + 2 * self.width * self.inner + self.inner + 3 * self.width
+
+    @property
     def parameters(self) -> int:
         """How many numbers the weights are."""
-        block = 4 * self.width**2 + 2 * self.width * self.inner + self.inner + 3 * self.width
         head = self.vocabulary * (1 if self.tied else self.width + 1) + 2 * self.width
-        return self.layers * block + self.vocabulary * self.width + head
+        return self.layers * self.layer_parameters + self.vocabulary * self.width + head
 
 
 @dataclass(slots=True)
@@ -102,12 +115,12 @@ class GPTJ:
         """`devices` are those of the layers, if the weights are elsewhere (in quantising, they may
         be too large for a GPU as they are)."""
         self.shape = shape
+        self.last_layer = 0.0  # monotonic time at which the last layer was computed, or launched
         self.devices = list(devices or (layer.w_in.device for layer in weights.layers))
         self.quantization = quantization
         stored = weights.embedding.dtype
         self.kind = choose(stored, self.devices[-1], quantization)
-        # These multiply with float32 rows, whatever the weights are held in.
-        self.dtype = torch.float32 if self.kind in ("half", "int8") else stored
+        self.dtype = computed_in(stored, self.devices[-1], quantization)
         self._kept = kept
         in_cache = torch.int8 if kept is CacheDtype.INT8 else self.dtype
         self._kernels = kernels.find(self.dtype, self.devices[-1], in_cache)
@@ -173,10 +186,14 @@ class GPTJ:
         return self.devices[0].type == "cuda"
 
     @property
+    def cache_tensors(self) -> tuple[int, ...]:
+        """The bytes of one token in each tensor that the cache has for a layer."""
+        return tensor_bytes(self.shape.heads, self.shape.head, self.dtype, self._kept)
+
+    @property
     def cache_bytes_per_token(self) -> int:
         """How much memory the keys and values of one token take."""
-        shape = self.shape
-        return shape.layers * bytes_per_token(shape.heads, shape.head, self.dtype, self._kept)
+        return self.shape.layers * sum(self.cache_tensors)
 
     @property
     def weight_bytes(self) -> int:
@@ -219,6 +236,7 @@ class GPTJ:
                 turns = self._turns[device][positions.to(device)]
                 made = attention.plan(segments, self.dtype, device, self._kernels, self._paged)
             hidden, added = self._layer(block, cache, hidden, added, turns, slots, made)
+            self.last_layer = time.monotonic()  # a step may take seconds on a CPU
         if not len(wanted):  # chunks of prompts that are not their last
             return hidden.new_empty(0, self.shape.vocabulary, dtype=torch.float32)
         return self._logits(hidden[rows], None if added is None else added[rows])

@@ -21,6 +21,8 @@ class ServiceOptions:
     max_sequences: int | None = None
     quantization: str = "none"
     kv_cache_dtype: str = "auto"
+    kv_cache_gib: float | None = None
+    host_cache_gib: float | None = None
 
     def to_json(self) -> str:
         """Return the options as JSON."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import psutil
 import structlog
 import torch
 
 from kogpt_bot.errors import ModelError
+from kogpt_bot.generation import limits
+from kogpt_bot.generation.capacity import GIB, free_bytes, planned_bytes
 from kogpt_bot.generation.checkpoint import KOGPT, KOGPT_MEMORY
 from kogpt_bot.generation.kv_store import CacheDtype
-from kogpt_bot.generation.linear import Quantization
+from kogpt_bot.generation.linear import Quantization, computed_in
 from kogpt_bot.generation.model import Shape
 
 log = structlog.get_logger(__name__)
 
-GIB = 1 << 30
 SMALL_BYTES = GIB  # a model under this in float32 is computed in float32 on a CPU
-CACHE_RESERVE = 0.05  # of the weights: what must be left for a first conversation
+RESERVE = 0.05  # of the weights: what must be left for laying them out, and for a step
 DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -86,46 +86,57 @@ def place(
     device: torch.device,
     model: str,
     quantization: Quantization = Quantization.NONE,
+    kept: CacheDtype = CacheDtype.AUTO,
+    cache_gib: float | None = None,
 ) -> list[torch.device]:
-    """Return the device of each layer; the last one's holds the head. ModelError if none fits."""
+    """Return the device of each layer; the last one's holds the head.
+
+    The weights and the KV cache have to fit: of one context, or of the size that its owner wants.
+    ModelError where they do not.
+    """
     on_gpu = device.type == "cuda"
     rounded = on_gpu and quantization is Quantization.INT8
-    main = psutil.virtual_memory().available
-    free = torch.cuda.mem_get_info(device)[0] if on_gpu else main
     held = torch.int8 if rounded else dtype  # a CPU has them as they are, until they are laid out
-    needed = _bytes_of(shape, dtype, rounded=rounded)
-    whole = shape.parameters * dtype.itemsize
+    main, free = limits.free_memory(), free_bytes(device)
+
+    def cache(of: torch.dtype = dtype, gib: float | None = cache_gib) -> int:
+        return planned_bytes(shape, computed_in(of, device, quantization), kept, gib)
+
+    whole, needed = shape.parameters * dtype.itemsize, _bytes_of(shape, dtype, rounded) + cache()
     if rounded and whole > main:
         raise ModelError(
             f"model {model!r} is read into the main memory before it is rounded to int8: that "
             f"needs {whole / GIB:.1f} GiB, {main / GIB:.1f} GiB are free"
         )
-    if needed > free and on_gpu and torch.cuda.device_count() > 1:
-        return _spread(shape, held)
-    if needed > free:
-        fits = "a smaller model, or a machine with more memory, would fit"
-        if held.itemsize == 4 and _bytes_of(shape, torch.float16) <= free:
-            fits = "float16 or bfloat16 would fit"
-        elif on_gpu and whole <= main and _bytes_of(shape, dtype, rounded=True) <= free:
-            fits = "quantization int8 would fit"
-        extra = f" ({KOGPT_MEMORY})" if model == KOGPT else ""
-        raise ModelError(
-            f"model {model!r} needs {needed / GIB:.1f} GiB in {str(held).removeprefix('torch.')} "
-            f"on {device}, {free / GIB:.1f} GiB are free; {fits}{extra}"
-        )
-    return [device] * shape.layers
+    if needed <= free:
+        return [device] * shape.layers
+    if on_gpu and torch.cuda.device_count() > 1:
+        return _spread(shape, held, cache() // shape.layers)
+    in_half, in_int8 = _bytes_of(shape, torch.float16), _bytes_of(shape, dtype, rounded=True)
+    would_fit = {
+        "a smaller kv_cache_gib": needed - cache() + cache(gib=None) <= free,
+        "float16 or bfloat16": held.itemsize == 4 and in_half + cache(torch.float16) <= free,
+        "quantization int8": on_gpu and whole <= main and in_int8 + cache() <= free,
+        "a smaller model, or a machine with more memory,": True,
+    }
+    extra = f" ({KOGPT_MEMORY})" if model == KOGPT else ""
+    raise ModelError(
+        f"model {model!r} needs {needed / GIB:.1f} GiB in {str(held).removeprefix('torch.')} on "
+        f"{device}, {cache() / GIB:.1f} of them for keys and values, {free / GIB:.1f} GiB are "
+        f"free; {next(each for each, fits in would_fit.items() if fits)} would fit{extra}"
+    )
 
 
-def _bytes_of(shape: Shape, dtype: torch.dtype, *, rounded: bool = False) -> int:
-    """Return what the weights take, with a reserve for a first conversation.
+def _bytes_of(shape: Shape, dtype: torch.dtype, rounded: bool = False) -> int:
+    """Return what the weights take, with a reserve.
 
     In int8 the embedding stays as it is, and the head is as it was until it is rounded.
     """
     if rounded:
         table = shape.vocabulary * shape.width
         whole = table * dtype.itemsize if shape.tied else table * (2 * dtype.itemsize - 1)
-        return int(shape.parameters * (1 + CACHE_RESERVE)) + whole
-    return int(shape.parameters * dtype.itemsize * (1 + CACHE_RESERVE))
+        return int(shape.parameters * (1 + RESERVE)) + whole
+    return int(shape.parameters * dtype.itemsize * (1 + RESERVE))
 
 
 def read_to(placement: list[torch.device], quantization: Quantization) -> list[torch.device]:
@@ -136,8 +147,11 @@ def read_to(placement: list[torch.device], quantization: Quantization) -> list[t
     return [torch.device("cpu")] * len(placement)
 
 
-def _spread(shape: Shape, dtype: torch.dtype) -> list[torch.device]:
-    """Spread the layers over every GPU by accelerate's device map."""
+def _spread(shape: Shape, dtype: torch.dtype, layer_cache: int) -> list[torch.device]:
+    """Spread the layers over every GPU by accelerate's device map.
+
+    Each GPU has room for `layer_cache` bytes of keys and values beside each of its layers.
+    """
     from accelerate import infer_auto_device_map, init_empty_weights
     from transformers import GPTJConfig, GPTJForCausalLM
 
@@ -152,19 +166,21 @@ def _spread(shape: Shape, dtype: torch.dtype) -> list[torch.device]:
     )
     with init_empty_weights():
         skeleton = GPTJForCausalLM(config)
-    memory = {
-        n: int(torch.cuda.mem_get_info(n)[0] * (1 - CACHE_RESERVE))
-        for n in range(torch.cuda.device_count())
-    }
+    free = [free_bytes(torch.device("cuda", n)) for n in range(torch.cuda.device_count())]
+    # The map knows of weights only. With this share of a GPU for them, the rest is enough for the
+    # caches of as many layers as fit.
+    layer = shape.layer_parameters * dtype.itemsize
+    share = (1 - RESERVE) * layer / (layer + layer_cache)
+    memory = {n: int(each * share) for n, each in enumerate(free)}
     devices = infer_auto_device_map(
         skeleton, memory, no_split_module_classes=["GPTJBlock"], dtype=dtype
     )
     placed = [devices.get(f"transformer.h.{n}", devices.get("")) for n in range(shape.layers)]
     if any(not isinstance(each, int) for each in placed):
-        total = sum(memory.values()) / GIB
         raise ModelError(
-            f"the model does not fit on {len(memory)} GPUs with {total:.1f} GiB free in all; "
-            f"use fewer bits or more memory ({KOGPT_MEMORY})"
+            f"the model and its keys and values do not fit on {len(free)} GPUs with "
+            f"{sum(free) / GIB:.1f} GiB free in all; use fewer bits, a smaller kv_cache_gib or "
+            f"more memory ({KOGPT_MEMORY})"
         )
     log.info("spread_over_gpus", layers=placed)
     return [torch.device("cuda", int(str(each))) for each in placed]

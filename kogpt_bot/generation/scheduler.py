@@ -17,6 +17,7 @@ from kogpt_bot.generation.kv_blocks import Lease
 from kogpt_bot.generation.request import GenerationRequest
 
 BUSY_RETRY_S = 1.0
+READING_SHARE = 0.5  # of a step's tokens, at least, for prompts: also where many write
 QUICK_SHARE = 0.5  # of what a step reads: prompts nearly read, before the one that came first
 
 
@@ -82,7 +83,7 @@ class Scheduler:
     def __init__(self, *, max_running: int, step_tokens: int, max_waiting: int = 256) -> None:
         self.running: list[Sequence] = []
         self.max_running = max_running
-        self._step_tokens = step_tokens
+        self.step_tokens = step_tokens
         self._max_waiting = max_waiting
         # priority -> channel -> its sequences; channels take turns within a priority
         self._waiting: dict[int, dict[str, deque[Sequence]]] = {}
@@ -158,16 +159,16 @@ class Scheduler:
         """Return which sequences run in the next step, with how many tokens each.
 
         Sequences that write go first, one token each, those with the same beginning side by
-        side. What is left of the step's tokens reads prompts: half of it those that are nearly
-        read, so that a next turn does not wait behind a long history, the rest by priority and
-        in the order of admission.
+        side. What is left of the step's tokens, and half of them at least, reads prompts: half of
+        it those that are nearly read, so that a next turn does not wait behind a long history,
+        the rest by priority and in the order of admission.
         """
         writing: list[Sequence] = []
         reading: list[Sequence] = []
         for each in self.running:
             (writing if each.pending == 1 else reading).append(each)
         writing.sort(key=lambda s: s.lease.table if s.lease is not None else [])
-        left = max(self._step_tokens - len(writing), 1)
+        left = max(self.step_tokens - len(writing), int(self.step_tokens * READING_SHARE), 1)
         counts: dict[Sequence, int] = {}
         quick = int(left * QUICK_SHARE)
         for sequence in sorted(reading, key=lambda s: s.pending):

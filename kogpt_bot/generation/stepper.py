@@ -34,6 +34,8 @@ from kogpt_bot.generation.scheduler import Sequence as Running
 log = structlog.get_logger(__name__)
 
 Part = tuple[Running, int]  # a sequence, and how many of its tokens a step computes
+# In what a CPU's allocator, the CUDA runtime (for pinned memory, say) and cuBLAS say.
+SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 NOT_FINITE = "the model gave NaN or infinity"
 Tell = Callable[[list[tuple[Job, Event]]], None]
 
@@ -150,7 +152,7 @@ class Stepper:
         except torch.AcceleratorError:
             raise
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 log.exception("step_failed", requests=len(plan))
                 self._fail_part(plan, GenerationError(f"the computation failed: {error}"))
             else:
@@ -179,7 +181,7 @@ class Stepper:
                 log.exception("step_failed", requests=len(half))
                 short = GenerationOutOfMemory("memory does not suffice for this request now")
                 failed = GenerationError(f"the computation failed: {error}")
-                self._fail_part(half, short if _is_out_of_memory(error) else failed)
+                self._fail_part(half, short if is_out_of_memory(error) else failed)
 
     def _run(self, plan: Sequence[Part]) -> None:
         if self.cache.moves:
@@ -340,7 +342,8 @@ def _serves(one: Running, other: Running) -> bool:
     return wanted is None or (given is not None and given >= wanted)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch or of Python says that memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in SHORT_OF_MEMORY)

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 POLL_LOADING_S = 0.1
 POLL_READY_S = 1.0
-HANG_S = 28.0  # work pending and no step for this long: the process hangs; seen within 30 s
+HANG_S = 28.0  # work pending and no step or layer for this long: a hang; seen within 30 s
 SILENT_S = 22.0  # no answer to /health for this long; a question waits 5 s, so seen within 30 s
 SILENT_LOADING_S = 300.0  # the same while it loads: native code may hold everything up
 MAX_PATH_BYTES = 100  # a path of a Unix socket has 107 at most

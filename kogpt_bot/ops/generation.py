@@ -128,4 +128,6 @@ def service_options(settings: GenerationSettings) -> ServiceOptions:
         max_sequences=settings.max_sequences,
         quantization=settings.quantization,
         kv_cache_dtype=settings.kv_cache_dtype,
+        kv_cache_gib=settings.kv_cache_gib,
+        host_cache_gib=settings.host_cache_gib,
     )

@@ -1,6 +1,7 @@
 """`kogpt-bot serve` with OpenAI's own client, over TCP."""
 
 import concurrent.futures
+import json
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ def service(tiny_model, tmp_path_factory):
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "kogpt_bot", "serve", "--model", str(tiny_model), "--device", "cpu",
-         "--port", str(port), "--api-key-env", "TEST_KEY"],
+         "--port", str(port), "--api-key-env", "TEST_KEY", "--kv-cache-gib", "0.01"],
         env={**os.environ, "TEST_KEY": KEY, "XDG_STATE_HOME": str(folder)},
         cwd=folder,
         stderr=subprocess.DEVNULL,
@@ -192,6 +193,16 @@ def test_metrics_and_a_body_that_is_too_large(service):
     assert "kogpt_generated_tokens_total" in text
     big = httpx.post(f"{service}/v1/completions", content=b"x" * (5 << 20), headers=headers)
     assert big.status_code == 413
+
+
+def test_the_cache_has_the_size_that_was_asked_for(service, tiny_model):
+    text = httpx.get(f"{service}/metrics", headers={"Authorization": f"Bearer {KEY}"}).text
+    held = next(
+        each for each in text.splitlines() if each.startswith("kogpt_cache_capacity_tokens")
+    )
+    config = json.loads((tiny_model / "config.json").read_text())
+    a_block = 16 * 2 * config["n_layer"] * config["n_embd"] * 4  # bytes, in float32
+    assert float(held.split()[1]) == int(0.01 * 2**30) // a_block * 16
 
 
 def test_other_machines_are_not_served_without_a_key(command):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from kogpt_bot.config import GenerationSettings
+from kogpt_bot.generation import limits
 from kogpt_bot.ops.doctor import service
 from kogpt_bot.ops.doctor.check import GIB, Check, failure, ok, warning
 from kogpt_bot.ops.doctor.gpu import Probed
@@ -15,10 +14,10 @@ from kogpt_bot.ops.doctor.weights import Weights, files
 
 KOGPT = "kakaobrain/kogpt"
 KOGPT_REVISION = "KoGPT6B-ryan1.5b-float16"
-KOGPT_WEIGHTS = Weights(6_166_502_400, "float16")
+KOGPT_WEIGHTS = Weights(6_166_502_400, "float16", 2 * 28 * 4096 * 2048)
 KOGPT_MEMORY = "KoGPT needs a 16 GB GPU in half precision, 32 GB in full"
 MINI = Path(__file__).parents[2] / "mini"
-RESERVE = 1.05  # of the weights: what a first conversation needs beside them
+RESERVE = 1.05  # of the weights: what laying them out and a step need beside them
 
 
 def checks(chosen: GenerationSettings, probed: Probed) -> Iterator[Check]:
@@ -84,12 +83,18 @@ def _cached(chosen: GenerationSettings) -> Path | Check:
 
 
 def memory(weights: Weights, chosen: GenerationSettings, probed: Probed) -> Check:
-    """Return whether the weights fit where the model runs, as the loading will ask."""
+    """Return whether weights and KV cache fit where the model runs, as the loading will ask."""
     on_gpu = bool(probed.gpus) and chosen.device != "cpu"
     spread = sum(each.free for each in probed.gpus)  # what one cannot hold, several do
-    free = spread if on_gpu else psutil.virtual_memory().available
+    free = spread if on_gpu else limits.free_memory()
     where = "on the GPUs" if on_gpu else "in main memory"
-    half, full = (weights.parameters * size * RESERVE for size in (2, 4))
+
+    def needs(size: int) -> float:
+        kept = 1 if chosen.kv_cache_dtype == "int8" else size if on_gpu else 4  # bytes
+        cache = (chosen.kv_cache_gib or 0) * GIB or weights.context_numbers * kept
+        return weights.parameters * size * RESERVE + cache
+
+    half, full = needs(2), needs(4)
     dtype = chosen.dtype if chosen.dtype != "auto" else weights.dtype
     # On a CPU, bfloat16 may be computed in full: it depends on the processor.
     needed = full if dtype == "float32" or not (on_gpu or dtype == "float16") else half

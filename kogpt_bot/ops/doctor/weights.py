@@ -17,10 +17,12 @@ SIZES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How many parameters, and the precision that they are stored in."""
+    """How many parameters, the precision that they are stored in, and how many keys and values
+    one whole context has."""
 
     parameters: int
     dtype: str
+    context_numbers: int = 0
 
 
 class Damaged(Exception):
@@ -45,7 +47,7 @@ def files(folder: Path, again: str) -> tuple[list[Check], Weights | None]:
         found.append(failure("weights", str(error), again))
         return found, None
     found.append(ok("weights", f"{paths[0].name}: {parameters:,} parameters, {dtype}"))
-    return found, Weights(parameters, dtype)
+    return found, Weights(parameters, dtype, _context_numbers(config))
 
 
 def _config(folder: Path, again: str, found: list[Check]) -> dict[str, Any]:
@@ -65,6 +67,13 @@ def _config(folder: Path, again: str, found: list[Check]) -> dict[str, Any]:
         remedy = "use a GPT-J model, or serve this one elsewhere and set generation.url"
         found.append(failure("config.json", f"{path}: model_type is {kind}", remedy))
     return dict(config)
+
+
+def _context_numbers(config: dict[str, Any]) -> int:
+    """Return how many keys and values a whole context has; 0 where it is not said."""
+    sizes = [config.get(name) for name in ("n_layer", "n_embd", "n_positions")]
+    known = [each for each in sizes if isinstance(each, int)]
+    return 2 * math.prod(known) if len(known) == len(sizes) else 0
 
 
 def _weight_files(folder: Path) -> list[Path]:

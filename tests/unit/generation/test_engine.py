@@ -16,7 +16,7 @@ from kogpt_bot.errors import (
     GenerationOutOfMemory,
     GenerationRejected,
 )
-from kogpt_bot.generation.engine import Engine
+from kogpt_bot.generation.engine import Engine, cpu_step_tokens
 from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.options import DEVICE_FAILED
 from kogpt_bot.generation.request import FinishReason, GenerationRequest, SamplingParams
@@ -392,3 +392,39 @@ async def test_nothing_piles_up_over_thousands_of_requests(loaded):
 async def test_text_of_people_cannot_hold_special_tokens(engine):
     assert 1 not in engine.encode("[EOS] 안녕 [BOS]")
     assert engine.decode(engine.encode("[EOS] 안녕")) == "[EOS] 안녕"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "threads", "tokens"),
+    [
+        (12_000_000, 1, 256),
+        (370_000_000, 1, 256),
+        (6_166_502_400, 1, 16),
+        (6_166_502_400, 2, 32),
+        (6_166_502_400, 32, 256),
+        (100_000_000_000, 2, 16),
+    ],
+)
+def test_a_step_on_a_cpu_takes_a_few_seconds_at_most(parameters, threads, tokens):
+    assert cpu_step_tokens(parameters, threads) == tokens
+
+
+def test_the_tokens_of_a_step_are_by_the_size_of_the_model(loaded):
+    info = dataclasses.replace(loaded.info, parameters=10**12)
+    engine = Engine(dataclasses.replace(loaded, info=info), cache_tokens=1024)
+    assert engine._scheduler.step_tokens == 16
+    assert Engine(loaded, cache_tokens=1024)._scheduler.step_tokens == 256
+
+
+async def test_progress_is_seen_while_a_long_step_runs(engine, monkeypatch):
+    model, marks = engine._model, []
+    layer = model._layer
+
+    def watched(*arguments):
+        marks.append(engine.stats().last_step)
+        return layer(*arguments)
+
+    monkeypatch.setattr(model, "_layer", watched)
+    await tokens(engine, request(prompt(5), max_tokens=1))
+    assert len(marks) == model.shape.layers
+    assert marks == sorted(set(marks))

@@ -5,12 +5,14 @@ import pickle
 import shutil
 
 import pytest
+import structlog
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from kogpt_bot.errors import EXIT_CONFIGURATION, ModelError
-from kogpt_bot.generation import checkpoint, placement
+from kogpt_bot.generation import checkpoint, limits, placement
+from kogpt_bot.generation.kv_store import CacheDtype
 from kogpt_bot.generation.linear import Quantization
 from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.model import Shape
@@ -217,13 +219,13 @@ def test_options_that_cannot_be(folder, options, message):
 def test_a_model_that_does_not_fit_says_what_would(monkeypatch):
     kogpt = Shape(28, 16, 4096, 16384, 64, 64512, 2048)
     assert kogpt.parameters == 6_166_502_400
-    memory = type("Memory", (), {"available": 20 * placement.GIB})
-    monkeypatch.setattr(placement.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(limits, "free_memory", lambda: 20 * placement.GIB)
     cpu = torch.device("cpu")
-    with pytest.raises(ModelError, match=r"24\.1 GiB in float32.*20\.0 GiB are free; float16 or "):
+    # 24.1 for the weights; keys and values are in float32 in both.
+    with pytest.raises(ModelError, match=r"25\.9 GiB in float32.*20\.0 GiB are free; float16 or "):
         placement.place(kogpt, torch.float32, cpu, "kakaobrain/kogpt")
     assert len(placement.place(kogpt, torch.bfloat16, cpu, "kakaobrain/kogpt")) == 28
-    memory.available = placement.GIB
+    monkeypatch.setattr(limits, "free_memory", lambda: placement.GIB)
     with pytest.raises(ModelError, match="16 GB GPU in half precision, 32 GB in full"):
         placement.place(kogpt, torch.bfloat16, cpu, "kakaobrain/kogpt")
 
@@ -240,7 +242,7 @@ def test_layers_are_spread_over_gpus_by_accelerates_map(monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "mem_get_info", lambda n=0: (4 * placement.GIB, 4 * placement.GIB)
     )
-    with pytest.raises(ModelError, match="does not fit on 2 GPUs"):
+    with pytest.raises(ModelError, match=r"do not fit on 2 GPUs with 8\.0 GiB free in all"):
         placement.place(kogpt, torch.float16, torch.device("cuda"), "kakaobrain/kogpt")
 
 
@@ -253,8 +255,25 @@ def memory(monkeypatch, gpu, main):
     free = (int(gpu * placement.GIB),) * 2
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _n=0: free)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    available = type("Memory", (), {"available": int(main * placement.GIB)})
-    monkeypatch.setattr(placement.psutil, "virtual_memory", lambda: available)
+    monkeypatch.setattr(limits, "free_memory", lambda: int(main * placement.GIB))
+
+
+@pytest.mark.parametrize(("cache_gib", "free_gib"), [(None, 6.8), (3, 8)])
+def test_each_gpu_has_room_for_the_cache_of_its_layers(monkeypatch, cache_gib, free_gib):
+    def place(free_gib):
+        free = (int(free_gib * placement.GIB),) * 2
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: free)
+        return placement.place(KOGPT_SHAPE, torch.float16, GPU, "kogpt", cache_gib=cache_gib)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    placed = place(free_gib)
+    table, layer = KOGPT_SHAPE.vocabulary * KOGPT_SHAPE.width, KOGPT_SHAPE.layer_parameters
+    cache = (cache_gib * placement.GIB if cache_gib else (2048 + 16) * 448 * 1024) / 28
+    for device in set(placed):
+        used = table * 2 + placed.count(device) * (layer * 2 + cache)
+        assert used <= free_gib * placement.GIB
+    with pytest.raises(ModelError, match=r"keys and values do not fit on 2 GPUs .* kv_cache_gib"):
+        place(free_gib * 0.9)  # each GPU could hold its weights
 
 
 def test_a_gpu_holds_more_in_int8_which_is_read_into_the_main_memory_first(monkeypatch):
@@ -273,9 +292,48 @@ def test_a_gpu_holds_more_in_int8_which_is_read_into_the_main_memory_first(monke
         place(Quantization.INT8)
     with pytest.raises(ModelError, match=r"in float16 .*; a smaller model"):  # int8 would not help
         place(Quantization.NONE)
-    memory(monkeypatch, gpu=6, main=32)
-    with pytest.raises(ModelError, match=r"needs 6.* in int8 .*; a smaller model"):
+    memory(monkeypatch, gpu=7, main=32)  # the weights alone would fit
+    with pytest.raises(
+        ModelError, match=r"needs 7.7 GiB in int8 .*, 0.9 of them .*; a smaller model"
+    ):
         place(Quantization.INT8)
+
+
+def test_what_does_not_fit_is_said_with_what_would(monkeypatch):
+    def place(dtype, gib=None, kept=CacheDtype.AUTO):
+        return placement.place(KOGPT_SHAPE, dtype, GPU, "kogpt", kept=kept, cache_gib=gib)
+
+    memory(monkeypatch, gpu=12.6, main=64)  # 12.06 for the weights and their reserve
+    with pytest.raises(ModelError, match=r"needs 12.9 GiB in float16 .*; quantization int8 would"):
+        place(torch.float16)
+    assert place(torch.float16, kept=CacheDtype.INT8) == [GPU] * 28
+    memory(monkeypatch, gpu=15, main=64)
+    assert place(torch.float16) == place(torch.float16, 2.9) == [GPU] * 28
+    with pytest.raises(ModelError, match=r"needs 17.1 .*, 5.0 of them .*; a smaller kv_cache_gib"):
+        place(torch.float16, 5)
+    with pytest.raises(ModelError, match=r"in float32 .*; float16 or bfloat16 would fit"):
+        place(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("capability", "wanted", "stored", "computed"),
+    [
+        ((7, 0), "auto", "bfloat16", torch.float16),  # Volta
+        ((7, 5), "bfloat16", "float32", torch.float16),  # Turing
+        ((8, 0), "auto", "bfloat16", torch.bfloat16),  # Ampere
+        ((7, 5), "auto", "float32", torch.float32),
+        ((7, 0), "auto", "float16", torch.float16),
+    ],
+)
+def test_gpus_without_bfloat16_compute_it_in_float16(
+    monkeypatch, capability, wanted, stored, computed
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    config = {"torch_dtype": stored}
+    with structlog.testing.capture_logs() as logs:
+        assert placement.choose_dtype(wanted, config, KOGPT_SHAPE, GPU) is computed
+    changed = computed is torch.float16 and stored != "float16"
+    assert [each["event"] for each in logs] == ["bfloat16_on_old_gpu"] * changed
 
 
 def test_a_gpu_that_is_found_has_a_number(monkeypatch):

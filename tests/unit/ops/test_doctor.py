@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from rich.console import Console
 
 from kogpt_bot import config
 from kogpt_bot.config import ConsoleSettings, GenerationSettings
+from kogpt_bot.generation import limits
 from kogpt_bot.ops import doctor
 from kogpt_bot.ops.doctor import gpu, machine, model, platforms, program, service
 from kogpt_bot.ops.doctor.check import GIB, Check, Verdict, failure, ok, warning
@@ -204,7 +204,11 @@ def test_the_bundled_model_is_whole():
 def test_a_folder_is_read(folder):
     found, weights = files(folder, "again")
     assert set(verdicts(found).values()) == {Verdict.OK}
-    assert (weights.parameters, weights.dtype) == (12, "float16")
+    assert (weights.parameters, weights.dtype, weights.context_numbers) == (12, "float16", 0)
+    config = json.loads((folder / "config.json").read_text())
+    sizes = {"n_layer": 3, "n_embd": 10, "n_positions": 100}
+    (folder / "config.json").write_text(json.dumps(config | sizes))
+    assert files(folder, "again")[1].context_numbers == 2 * 3 * 10 * 100
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"PK" + b"\0" * 198)
     assert files(folder, "again")[1].parameters == 100
@@ -296,16 +300,28 @@ def test_a_device_that_is_not_there():
     ],
 )
 def test_kogpt_wants_its_memory(monkeypatch, gpus, dtype, ram, verdict):
-    @dataclass
-    class Memory:
-        available: int
-
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(ram * GIB))
+    monkeypatch.setattr(limits, "free_memory", lambda: ram * GIB)
     probed = gpu.Probed(tuple(gpu.Gpu("G", (8, 0), each * GIB) for each in gpus))
     chosen = GenerationSettings(model=model.KOGPT, dtype=dtype)
     found = model.memory(model.KOGPT_WEIGHTS, chosen, probed)
     assert found.verdict is verdict
     assert verdict is Verdict.OK or "16 GB GPU" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("gpus", "options", "finding"),
+    [
+        ([16], {}, "12.9 GiB needed"),
+        ([16], {"kv_cache_dtype": "int8"}, "12.5 GiB needed"),
+        ([16], {"kv_cache_gib": 3}, "15.1 GiB needed"),
+        ([], {}, "13.8 GiB needed"),  # keys and values in float32
+    ],
+)
+def test_the_cache_counts_as_in_loading(monkeypatch, gpus, options, finding):
+    monkeypatch.setattr(limits, "free_memory", lambda: 16 * GIB)
+    probed = gpu.Probed(tuple(gpu.Gpu("G", (8, 0), each * GIB) for each in gpus))
+    chosen = GenerationSettings(model=model.KOGPT, **options)
+    assert model.memory(model.KOGPT_WEIGHTS, chosen, probed).finding.endswith(finding)
 
 
 # A service elsewhere

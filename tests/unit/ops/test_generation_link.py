@@ -7,7 +7,9 @@ from structlog.testing import capture_logs
 
 from kogpt_bot.config import GenerationSettings
 from kogpt_bot.errors import ConfigurationError, ModelError
-from kogpt_bot.ops.generation import GenerationLink
+from kogpt_bot.generation.loading import LoadOptions
+from kogpt_bot.generation.options import ServiceOptions
+from kogpt_bot.ops.generation import GenerationLink, service_options
 
 
 class FakeClient:
@@ -147,3 +149,17 @@ async def test_after_the_stop_nothing_is_started(link):
     link.ways[1].decided.set()
     await settle()
     assert len(link.ways) == 2
+
+
+def test_what_is_configured_reaches_the_loading():
+    chosen = {
+        "model": "a/b", "revision": "r", "device": "cpu", "dtype": "float32", "threads": 3,
+        "quantization": "int8", "kv_cache_dtype": "int8", "kv_cache_gib": 1.5, "host_cache_gib": 0,
+    }  # fmt: skip
+    told = service_options(GenerationSettings(**chosen, max_sequences=5))
+    assert (
+        told
+        == ServiceOptions.from_json(told.to_json())
+        == ServiceOptions(**chosen, max_sequences=5)
+    )
+    assert LoadOptions.of(told) == LoadOptions(**chosen)
