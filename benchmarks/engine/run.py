@@ -141,10 +141,10 @@ class Session:
             "parity": {engine: asdict(count) for engine, count in counts.items()},
             "differences": self._judged,
             "runs": [
-                {k: v for k, v in asdict(run).items() if k not in ("prompts", "answers")}
+                {k: v for k, v in vars(run).items() if k not in ("prompts", "answers")}
                 for run in self._runs
             ],
-            "served": [asdict(each) for each in self._served],
+            "served": [vars(each) for each in self._served],
         }
 
 

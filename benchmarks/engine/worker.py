@@ -4,8 +4,8 @@ Run by an engine's own Python; it and the files of `peers/` import nothing of ko
 `workloads.py`, which is read from its file.
 
 A `Peer` of `peers/` answers waves (`wave`), or takes requests while it answers others: `add`
-takes one under a key, `step` returns the answers that have grown, each with its key and all of
-its tokens. One that loads in float32 may say how far apart logits are (`gaps`).
+takes one under a key, `step` returns the answers that have grown: its key, all of its tokens,
+whether that is all. transformers also says how far apart logits are (`gaps`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+PEERS = Path(__file__).with_name("peers")
 WORKLOADS = Path(__file__).parents[2] / "kogpt_bot" / "generation" / "workloads.py"
 
 
@@ -42,12 +43,14 @@ def wave(peer: Any, requests: Sequence[tuple[tuple[int, ...], int]]) -> list[tup
     for number, (prompt, count) in enumerate(requests):
         peer.add(number, prompt, count)
     answers: dict[int, tuple] = {}
-    while any(len(answers.get(n, [[]])[0]) < count for n, (_, count) in enumerate(requests)):
+    running = len(requests)
+    while running:
         grown = peer.step()
         now = time.perf_counter() - begun[0], time.process_time() - begun[1]
-        for number, tokens in grown:
+        for number, tokens, ended in grown:
             first = answers[number][1:] if number in answers else now
             answers[number] = (tokens, *first)
+            running -= ended
     return [answers[number] for number in range(len(requests))]
 
 
@@ -64,24 +67,23 @@ def serve(
         return peer.serve(talk, coming, report)
     if hasattr(peer, "wave"):
         peer = _InWaves(peer, now)
-    begun, waiting, done = now(), deque(enumerate(coming)), 0
-    running: dict[int, int] = {}  # number -> tokens wanted
+    begun, waiting = now(), deque(enumerate(coming))
     firsts: dict[int, float] = {}
+    running = done = 0
     while waiting or running:
         while waiting and waiting[0][1].at <= now() - begun:
             number, arrival = waiting.popleft()
             asked = talk.ask(arrival)
-            running[number] = asked.tokens
             peer.add(number, asked.prompt, asked.tokens)
+            running += 1
         if not running:
             sleep(max(0.0, waiting[0][1].at - (now() - begun)))
             continue
-        for number, tokens, *at in peer.step():
+        for number, tokens, ended, *at in peer.step():
             firsts.setdefault(number, (at[0] if at else now()) - begun - coming[number].at)
-            if len(tokens) >= running[number]:
-                del running[number]
+            if ended:
                 talk.answered(coming[number].channel, tokens)
-                done += 1
+                running, done = running - 1, done + 1
                 report(done)
     return [firsts[number] for number in range(len(coming))]
 
@@ -96,13 +98,13 @@ class _InWaves:
     def add(self, key: int, prompt: tuple[int, ...], count: int) -> None:
         self._waiting.append((key, (prompt, count)))
 
-    def step(self) -> list[tuple[int, list[int], float]]:
+    def step(self) -> list[tuple[int, list[int], bool, float]]:
         taken = self._waiting[: self._peer.at_once]
         del self._waiting[: len(taken)]
         begun = self._now()
         answers = self._peer.wave([request for _, request in taken])
         return [
-            (key, tokens, begun + first)
+            (key, tokens, True, begun + first)
             for (key, _), (tokens, first, _) in zip(taken, answers, strict=True)
         ]
 
@@ -142,8 +144,7 @@ def main() -> None:
         print(json.dumps(said), file=out, flush=True)
 
     try:
-        path = Path(__file__).parent / "peers" / f"{given.name}.py"
-        peer_type = read(f"peer_{given.name}", path).Peer
+        peer_type = read(f"peer_{given.name}", PEERS / f"{given.name}.py").Peer
         if cache and "kv8" not in inspect.signature(peer_type).parameters:
             raise ImportError("it keeps keys and values as they are computed")
         kept = {"kv8": True} if cache else {}

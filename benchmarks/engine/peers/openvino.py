@@ -53,9 +53,10 @@ class Peer:
             while handle.can_read():
                 for output in handle.read().values():
                     tokens.extend(output.generated_ids)
-            if len(tokens) > before:
-                grown.append((key, tokens))
-            if handle.get_status() != self._genai.GenerationStatus.RUNNING:
+            ended = handle.get_status() != self._genai.GenerationStatus.RUNNING
+            if len(tokens) > before or ended:
+                grown.append((key, tokens, ended))
+            if ended:
                 del self._running[key]
         return grown
 

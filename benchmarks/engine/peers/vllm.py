@@ -50,7 +50,9 @@ class Peer:
     def step(self):
         grown = []
         for output in self._engine.step():
-            grown.append((self._keys[output.request_id], list(output.outputs[0].token_ids)))
-            if output.finished:
+            tokens, ended = list(output.outputs[0].token_ids), output.finished
+            if tokens or ended:
+                grown.append((self._keys[output.request_id], tokens, ended))
+            if ended:
                 del self._keys[output.request_id]
-        return [(key, tokens) for key, tokens in grown if tokens]
+        return grown
