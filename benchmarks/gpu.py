@@ -180,7 +180,11 @@ def main(arguments: list[str]) -> int:
         return 0
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
     command = [sys.executable, "-m", "benchmarks", "gpu", "--folder", str(given.folder), "--part"]
-    failed = [part for part in PARTS if subprocess.run([*command, part], check=False).returncode]
+    failed = []
+    for number, part in enumerate(PARTS, 1):
+        print(f"{part}: part {number} of {len(PARTS)}", file=sys.stderr, flush=True)
+        if subprocess.run([*command, part], check=False).returncode:
+            failed.append(part)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))

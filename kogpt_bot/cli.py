@@ -293,12 +293,16 @@ def bench(
     device: DeviceOption = None,
     quantization: QuantizationOption = None,
     workloads: Annotated[
-        str, typer.Option(help="A: one stream, B: mixed, C: channels, S: a shared persona.")
+        str,
+        typer.Option(
+            help="A: one stream, B: mixed, C: channels, S: a shared persona, D: arrivals."
+        ),
     ] = "ABC",
+    requests: Annotated[int, typer.Option(min=2, help="How many arrive in D.")] = 100,
 ) -> None:
     """Measure how fast this machine serves the model."""
-    if unknown := set(workloads) - set("ABCS"):
-        raise ConfigurationError(f"--workloads: {min(unknown)!r}; allowed: letters of ABCS")
+    if unknown := set(workloads) - set("ABCDS"):
+        raise ConfigurationError(f"--workloads: {min(unknown)!r}; allowed: letters of ABCDS")
     settings = _with_model(_settings(config), model, revision, device, quantization)
     try:
         from kogpt_bot.generation import bench as measured
@@ -306,7 +310,7 @@ def bench(
         raise ModelError(
             f"{error.name or error} is not installed; pip install 'kogpt-bot[engine]'"
         ) from error
-    for line in measured.main(_options(settings), workloads):
+    for line in measured.main(_options(settings), workloads, requests):
         typer.echo(line)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+CONTEXT = 2048
 SHAPES = {
+    # To try the benchmark itself.
+    "tiny": {"n_embd": 256, "n_layer": 4, "n_head": 1, "vocab_size": 8_192},
     "100M": {"n_embd": 512, "n_layer": 12, "n_head": 2, "vocab_size": 64_512},
     "370M": {"n_embd": 1024, "n_layer": 24, "n_head": 4, "vocab_size": 32_768},
     # For a machine with a GPU: KoGPT's own shape, 6.2 billion parameters.
@@ -27,7 +30,7 @@ def make(folder: Path, name: str) -> Path:
     torch.manual_seed(0)
     config = GPTJConfig(
         rotary_dim=64,
-        n_positions=2048,
+        n_positions=CONTEXT,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=3,

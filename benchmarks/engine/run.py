@@ -5,7 +5,10 @@
 
 An engine is NAME or NAME:PRECISION (float32, bfloat16, float16, int8; with -kv8 keys and values
 in 8 bits too). Each runs in a process of its own, with the Python of VENVS/VENV/bin/python; one
-that is not installed is reported absent.
+that is not installed is reported absent. Where transformers:float32 runs, the status is 1 if an
+engine in float32 has an answer that is not its (other than where two tokens are level).
+
+D asks in an open loop: requests come at --rate, whether or not an engine keeps up.
 """
 
 from __future__ import annotations
@@ -15,139 +18,24 @@ import json
 import os
 import platform
 import random
-import statistics
-import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.engine import checkpoints, report
-from kogpt_bot.generation.workloads import WORKLOADS
-
-VENVS = {
-    "ctranslate2": "ct2",
-    "openvino": "ov",
-    "vllm": "vllm",
-}  # the others run in our own environment
-WORKER = Path(__file__).with_name("worker.py")
-PARITY = "transformers:float32"
-
-
-@dataclass
-class Worker:
-    """A process with one engine in it."""
-
-    name: str
-    process: subprocess.Popen[str]
-    version: str = ""
-    absent: str = ""
-
-    def ask(self, wave: list[tuple[tuple[int, ...], int]]) -> dict:
-        self.process.stdin.write(json.dumps(wave) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} ended: status {self.process.wait()}")
-        return json.loads(line)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.stdin.close()
-            self.process.wait(60)
-
-
-@dataclass
-class Run:
-    """One round of one workload on one engine."""
-
-    engine: str
-    workload: str
-    tokens: int = 0
-    wall: float = 0.0
-    cpu: float = 0.0
-    first: float = 0.0  # of the last wave, median, in CPU seconds
-    first_wall: float = 0.0
-    waves: list[dict] = field(default_factory=list)
-    answers: list[list[int]] = field(default_factory=list)  # of all waves, for parity
-
-
-def start(name: str, folder: Path, venvs: Path | None, threads: int) -> Worker:
-    """Start an engine; `absent` says why where it cannot be."""
-    engine, _, precision = name.partition(":")
-    python = sys.executable
-    if engine in VENVS:
-        own = (venvs or Path()) / VENVS[engine] / "bin" / "python"
-        if venvs is None or not own.exists():
-            return Worker(name, None, absent=f"no {VENVS[engine]} in --venvs")  # type: ignore[arg-type]
-        python = str(own)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(
-        [
-            python,
-            str(WORKER),
-            engine,
-            str(folder),
-            precision or "float32",
-            "--threads",
-            str(threads),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-    line = process.stdout.readline()
-    said = json.loads(line) if line else {"absent": f"ended with status {process.wait()}"}
-    return Worker(name, process, said.get("ready", ""), said.get("absent", ""))
-
-
-def measure(worker: Worker, workload: str, vocabulary: int, seed: int) -> Run:
-    """Run one workload once."""
-    run = Run(worker.name, workload)
-    waves = WORKLOADS[workload](vocabulary, seed)
-    asked = next(waves)
-    while True:
-        got = worker.ask([(each.prompt, each.tokens) for each in asked])
-        answers = [tokens for tokens, *_ in got["answers"]]
-        count = sum(map(len, answers))
-        run.tokens, run.wall, run.cpu = (
-            run.tokens + count,
-            run.wall + got["wall"],
-            run.cpu + got["cpu"],
-        )
-        run.first = statistics.median(first for _, _, first in got["answers"])
-        run.first_wall = statistics.median(first for _, first, _ in got["answers"])
-        run.waves.append({"tokens": count, "wall": got["wall"], "cpu": got["cpu"]})
-        run.answers += answers
-        try:
-            asked = waves.send(answers)
-        except StopIteration:
-            return run
-
-
-def parity(runs: list[Run]) -> dict[str, str]:
-    """Return engine -> how many answers are token for token those of transformers in float32."""
-    wanted: dict[tuple[str, int], list[list[int]]] = {}
-    counts: dict[str, list[int]] = {}
-    rounds: dict[tuple[str, str], int] = {}
-    for run in runs:
-        number = rounds[run.engine, run.workload] = rounds.get((run.engine, run.workload), -1) + 1
-        if run.engine == PARITY:
-            wanted[run.workload, number] = run.answers
-    rounds.clear()
-    for run in runs:
-        number = rounds[run.engine, run.workload] = rounds.get((run.engine, run.workload), -1) + 1
-        other = wanted.get((run.workload, number))
-        # In C the histories hold the answers: after a first difference all may differ.
-        if other is not None and run.engine != PARITY:
-            equal = sum(a == b for a, b in zip(run.answers, other, strict=True))
-            found = counts.setdefault(run.engine, [0, 0])
-            found[0], found[1] = found[0] + equal, found[1] + len(other)
-    return {engine: f"{equal} of {all_}" for engine, (equal, all_) in counts.items()}
+from benchmarks.engine import checkpoints, parity, report
+from benchmarks.engine.measure import (
+    Run,
+    Served,
+    Worker,
+    half_load,
+    measure,
+    measure_arrivals,
+    start,
+)
+from kogpt_bot.generation.workloads import LOAD, WORKLOADS
 
 
 def machine() -> str:
@@ -162,6 +50,104 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
 
 
+class Session:
+    """The engines of one call, and what was measured on them so far."""
+
+    def __init__(self, given: argparse.Namespace, bar: Progress) -> None:
+        self._given, self._bar = given, bar
+        self._machine = machine()
+        self._vocabulary = checkpoints.SHAPES[given.checkpoint]["vocab_size"]
+        self.workers: list[Worker] = []
+        self._runs: list[Run] = []
+        self._served: list[Served] = []
+        self._judged: list[str] = []
+        self._counts: dict[str, parity.Parity] = {}
+
+    @property
+    def present(self) -> list[Worker]:
+        return [each for each in self.workers if not each.absent]
+
+    @property
+    def wrong(self) -> int:
+        """How many answers in float32 are not transformers'."""
+        return sum(each.wrong for each in self._counts.values())
+
+    def load(self, names: list[str], folder: Path) -> None:
+        task = self._bar.add_task("loading", total=len(names))
+        for name in names:
+            self._bar.update(task, description=f"loading {name}")
+            self.workers.append(start(name, folder, self._given.venvs, self._given.threads))
+            self._bar.advance(task)
+
+    def measure(self, target: Path) -> None:
+        given, present = self._given, self.present
+        plan, why = self._plan() if "D" in given.workloads else ({}, "")
+        task = self._bar.add_task("", total=given.rounds * len(given.workloads) * len(present))
+        for number in range(given.rounds):
+            for workload in given.workloads:
+                # Turn by turn, in another order each round; another seed, so that no
+                # engine's cache knows the prompts of the round before.
+                for worker in random.Random(number).sample(present, len(present)):
+                    what = f"{workload} {worker.name}"
+                    self._bar.update(task, description=what)
+                    if workload == "D":
+
+                        def done(count: int, what: str = what) -> None:
+                            text = f"{what}: {count} of {given.requests}"
+                            self._bar.update(task, description=text)
+
+                        served = measure_arrivals(worker, plan, number, why, done)
+                        self._served.append(served)
+                    else:
+                        self._runs.append(measure(worker, workload, number, self._vocabulary))
+                    self._bar.advance(task)
+                target.write_text(json.dumps(self.found(), indent=1) + "\n")
+
+    def _plan(self) -> tuple[dict, str]:
+        """Return what D's arrivals are, and why they have this rate."""
+        given = self._given
+        sizes = {"vocabulary": self._vocabulary, "context": checkpoints.CONTEXT}
+        if given.rate:
+            return {**sizes, "requests": given.requests, "rate": given.rate}, "as given"
+        first = self.present[0]
+        rate = half_load(first, **sizes)
+        why = f"{LOAD:.0%} of what {first.name} answers of 16 at once"
+        return {**sizes, "requests": given.requests, "rate": rate}, why
+
+    def judge(self) -> None:
+        """Ask transformers how far apart tokens are where answers in float32 differ."""
+        self._counts, differences = parity.compare(self._runs)
+        asked = [each.question for each in differences if each.question is not None]
+        gaps = []
+        if asked:
+            task = self._bar.add_task("logits where answers differ", total=len(asked))
+            base = next(each for each in self.present if each.name == parity.BASE)
+            for each in asked:
+                gaps += base.ask({"gaps": [each]})["gaps"]
+                self._bar.advance(task)
+        answered = iter(gaps)
+        every = [parity.ENDED if d.question is None else next(answered) for d in differences]
+        self._judged = parity.judge(self._counts, differences, every)
+
+    def found(self) -> dict:
+        """Return what was measured so far."""
+        counts = self._counts or parity.compare(self._runs)[0]
+        return {
+            "machine": self._machine,
+            "checkpoint": self._given.checkpoint,
+            "threads": self._given.threads,
+            "versions": {each.name: each.version for each in self.present},
+            "absent": {each.name: each.absent for each in self.workers if each.absent},
+            "parity": {engine: asdict(count) for engine, count in counts.items()},
+            "differences": self._judged,
+            "runs": [
+                {k: v for k, v in vars(run).items() if k not in ("prompts", "answers")}
+                for run in self._runs
+            ],
+            "served": [vars(each) for each in self._served],
+        }
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -169,59 +155,43 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="for checkpoints and results")
     parser.add_argument("--venvs", type=Path, help="where the peers' environments are")
     parser.add_argument("--checkpoint", default="100M", choices=checkpoints.SHAPES)
-    parser.add_argument("--workloads", nargs="+", default=["A", "B", "S"], choices=list(WORKLOADS))
+    parser.add_argument(
+        "--workloads", nargs="+", default=["A", "B", "S"], choices=[*WORKLOADS, "D"]
+    )
     parser.add_argument("--engines", nargs="+", default=["ours", "ours:int8", "transformers"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=100, help="of D, in a round")
+    parser.add_argument(
+        "--rate", type=float, help="of D, requests a second; by what the first engine does"
+    )
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     folder = checkpoints.make(given.folder, given.checkpoint)
     names = [each if ":" in each else f"{each}:float32" for each in given.engines]
-    console = Console(stderr=True)
+    target = given.folder / f"{given.checkpoint}-{''.join(given.workloads)}.json"
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=console,
+        console=Console(stderr=True),
     )  # fmt: skip
-    started = machine()
-    runs: list[Run] = []
-    workers: list[Worker] = []
-    target = given.folder / f"{given.checkpoint}-{''.join(given.workloads)}.json"
-
-    def found() -> dict:
-        """Return what was measured so far."""
-        return {
-            "machine": started,
-            "checkpoint": given.checkpoint,
-            "threads": given.threads,
-            "versions": {each.name: each.version for each in workers if not each.absent},
-            "absent": {each.name: each.absent for each in workers if each.absent},
-            "parity": parity(runs),
-            "runs": [{k: v for k, v in asdict(run).items() if k != "answers"} for run in runs],
-        }
-
+    session = Session(given, bar)
     with bar:
         try:
-            loading = bar.add_task("loading", total=len(names))
-            for name in names:
-                bar.update(loading, description=f"loading {name}")
-                workers.append(start(name, folder, given.venvs, given.threads))
-                bar.advance(loading)
-            present = [each for each in workers if not each.absent]
-            work = bar.add_task("", total=given.rounds * len(given.workloads) * len(present))
-            vocabulary = checkpoints.SHAPES[given.checkpoint]["vocab_size"]
-            for number in range(given.rounds):
-                for workload in given.workloads:
-                    # Turn by turn, in another order each round; another seed, so that no
-                    # engine's cache knows the prompts of the round before.
-                    for worker in random.Random(number).sample(present, len(present)):
-                        bar.update(work, description=f"{workload} {worker.name}")
-                        runs.append(measure(worker, workload, vocabulary, 100 * number + 7))
-                        bar.advance(work)
-                    target.write_text(json.dumps(found(), indent=1) + "\n")
+            session.load(names, folder)
+            if not session.present:
+                print(*session.found()["absent"].items(), sep="\n", file=sys.stderr)
+                return 1
+            session.measure(target)
+            session.judge()
         finally:
-            for worker in workers:
-                if worker.process is not None:
-                    worker.end()
-    print(report.table([found()]))
+            for worker in session.workers:
+                worker.end()
+    found = session.found()
+    target.write_text(json.dumps(found, indent=1) + "\n")
+    print(report.table([found]))
     print(f"\n{target}", file=sys.stderr)
-    return 0
+    for line in found["differences"]:
+        print(line, file=sys.stderr)
+    if parity.BASE not in found["versions"]:
+        print(f"{parity.BASE} did not run: no answers were compared", file=sys.stderr)
+    return int(session.wrong > 0)

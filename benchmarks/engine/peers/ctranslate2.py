@@ -5,6 +5,8 @@ from pathlib import Path
 
 
 class Peer:
+    at_once = 16  # of those that wait
+
     def __init__(self, folder, precision, threads):
         import ctranslate2
         from ctranslate2.converters import TransformersConverter

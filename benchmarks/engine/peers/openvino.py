@@ -3,7 +3,6 @@
 Precision is pinned, since OpenVINO's defaults compute and cache in fewer bits than asked.
 """
 
-import time
 from pathlib import Path
 
 
@@ -32,32 +31,34 @@ class Peer:
                 "INFERENCE_NUM_THREADS": threads,
             },
         )
+        self._running = {}  # key -> (handle, tokens so far)
         self._ids = 0
 
-    def wave(self, requests):
+    def add(self, key, prompt, count):
         import numpy
 
-        begun = time.perf_counter(), time.process_time()
-        handles = []
-        for prompt, count in requests:
-            config = self._genai.GenerationConfig()
-            config.max_new_tokens = config.min_new_tokens = count
-            config.ignore_eos = True
-            config.do_sample = False
-            self._ids += 1
-            ids = self._tensor(numpy.array([prompt], dtype=numpy.int64))
-            handles.append(self._pipeline.add_request(self._ids, ids, config))
-        answers = [([], [0.0, 0.0]) for _ in requests]
-        while self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
-            now = time.perf_counter() - begun[0], time.process_time() - begun[1]
-            for handle, (tokens, first) in zip(handles, answers, strict=True):
-                while handle.can_read():
-                    for output in handle.read().values():
-                        if not tokens:
-                            first[:] = now
-                        tokens.extend(output.generated_ids)
-        return [(tokens, *first) for tokens, first in answers]
+        config = self._genai.GenerationConfig()
+        config.max_new_tokens = config.min_new_tokens = count
+        config.ignore_eos = True
+        config.do_sample = False
+        self._ids += 1
+        ids = self._tensor(numpy.array([prompt], dtype=numpy.int64))
+        self._running[key] = self._pipeline.add_request(self._ids, ids, config), []
+
+    def step(self):
+        self._pipeline.step()
+        grown = []
+        for key, (handle, tokens) in list(self._running.items()):
+            before = len(tokens)
+            while handle.can_read():
+                for output in handle.read().values():
+                    tokens.extend(output.generated_ids)
+            ended = handle.get_status() != self._genai.GenerationStatus.RUNNING
+            if len(tokens) > before or ended:
+                grown.append((key, tokens, ended))
+            if ended:
+                del self._running[key]
+        return grown
 
 
 def _convert(folder, target, int8):

@@ -30,3 +30,11 @@ class Peer:
         asked = [Ask(prompt, count, str(n)) for n, (prompt, count) in enumerate(requests)]
         answers = self._runner.run(wave(self._engine, asked))
         return [(each.tokens, each.first_s, each.first_cpu_s) for each in answers]
+
+    def serve(self, talk, coming, report):
+        from kogpt_bot.generation.bench import serve
+
+        def say(_workload, done, _total):
+            report(done)
+
+        return self._runner.run(serve(self._engine, talk, coming, say))

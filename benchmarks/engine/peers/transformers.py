@@ -4,6 +4,8 @@ import time
 
 
 class Peer:
+    at_once = 1  # of those that wait
+
     def __init__(self, folder, precision, threads):
         import torch
         import transformers
@@ -19,6 +21,16 @@ class Peer:
     def wave(self, requests):
         begun = time.perf_counter(), time.process_time()
         return [self._one(prompt, count, begun) for prompt, count in requests]
+
+    def gaps(self, asked):
+        """Return how far apart the logits of two tokens are after each prefix."""
+        found = []
+        with self._torch.inference_mode():
+            for prefix, one, other in asked:
+                ids = self._torch.tensor([prefix])
+                logits = self._model(ids, logits_to_keep=1).logits[0, -1]
+                found.append(abs(float(logits[one] - logits[other])))
+        return found
 
     def _one(self, prompt, count, begun):
         clock = _FirstToken(begun)

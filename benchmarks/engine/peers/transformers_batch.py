@@ -4,6 +4,8 @@ import time
 
 
 class Peer:
+    at_once = 16  # of those that wait
+
     def __init__(self, folder, precision, threads):
         import torch
         import transformers

