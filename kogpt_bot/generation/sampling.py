@@ -103,7 +103,7 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
     weights = weights_of(
         values[rows], [params[row] for row in rows], None if mass is None else mass[rows]
     )
-    drawn = draw(weights, [states[row].random.random() for row in rows])
+    drawn = draw(weights, [states[row].draw() for row in rows])
     return {row: int(ids[row, place]) for row, place in zip(rows, drawn, strict=True)}
 
 
@@ -114,7 +114,7 @@ def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     for row, state in zip(logits.cpu().numpy(), states, strict=True):  # each in a near cache
         values = -np.sort(-row)
         weights = weights_of(values[None].astype(np.float64), [state.params])
-        (place,) = draw(weights, [state.random.random()])
+        (place,) = draw(weights, [state.draw()])
         before = int((values[:place] == values[place]).sum())  # of equals the first comes first
         equals = np.flatnonzero(row == values[place])
         found.append(int(equals[before]) if len(equals) else 0)  # NaN is nothing's equal
@@ -128,7 +128,7 @@ def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     chunk = _chunk(logits) if on_cpu else 1  # a GPU sums up all sooner than it starts a second look
     heat = column([state.params.temperature for state in states], logits.device)
     weights = ((logits - _maximum(logits)) / heat).exp_().view(len(logits), -1, chunk)
-    draws = [state.random.random() for state in states]
+    draws = [state.draw() for state in states]
     target = column(draws, logits.device, torch.float64)
     if chunk == 1:
         return _found(weights.squeeze(2).double().cumsum(dim=-1), target)[0].squeeze(1).tolist()

@@ -155,6 +155,8 @@ class Stepper:
             else:
                 for (each, _), before in zip(plan, computed, strict=True):
                     each.computed = before  # whatever was half done is done again
+                    if isinstance(each, Job):
+                        each.sampling.take_back()
                 self._run_halves(plan)
         self.counters.step_seconds += self._clock() - begun
 
@@ -162,9 +164,7 @@ class Stepper:
         """Try once more with what can be freed, and half of the step at a time."""
         log.warning("out_of_memory", requests=len(plan))
         self._speak(self._written)  # which may end some of them
-        with self.lock:
-            self.cache.drop_idle()
-        self._store.release(self.cache.free_runs())
+        self._free_memory()
         plan = [(each, count) for each, count in plan if each.lease is not None]
         middle = (len(plan) + 1) // 2
         for half in (plan[:middle], plan[middle:]):
@@ -180,10 +180,17 @@ class Stepper:
                 failed = GenerationError(f"the computation failed: {error}")
                 self._fail_part(half, short if _is_out_of_memory(error) else failed)
 
+    def _free_memory(self) -> None:
+        """Give back what nobody needs now: blocks that are kept for others, where that helps."""
+        free: list[tuple[int, int]] = []
+        if self._store.shrinks and not self.cache.moves:  # which may begin in blocks that are free
+            with self.lock:
+                self.cache.drop_idle()
+            free = self.cache.free_runs()
+        self._store.release(free)
+
     def _run(self, plan: Sequence[Part]) -> None:
-        if self.cache.moves:
-            self._store.carry_out(self.cache.moves)
-            self.cache.moves.clear()
+        self._store.carry_out(self.cache.moves)
         segments, flat = _batch(plan)
         logits = self._model.forward(self._store, *flat, segments)
         self._speak(self._written)
@@ -235,15 +242,17 @@ class Stepper:
         now, count = self._clock(), 0
         for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
             if job.request.max_tokens == 0:
-                self._echo(job)
+                self._events += self._echo(job)
                 self._finish(job, FinishReason.LENGTH)
             elif not math.isfinite(total):
                 self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
             else:
-                self._time(job, now)
-                self._echo(job)
+                echo = self._echo(job)
                 written = self._replies.append(job, chosen[number], stacked[number])
-                self._written.append(written)  # one by one: the next may fail
+                # One by one, and only now: the next, or this one, may fail and be done again.
+                self._written.append(written)
+                self._events += echo
+                self._time(job, now)
                 count += 1
         self.counters.generated += count
         self.counters.decode_rate.add(now, count)
@@ -262,9 +271,10 @@ class Stepper:
                 if reason is not None:
                     self._finish(each.job, reason)
 
-    def _echo(self, job: Job) -> None:
-        if job.generated == 0 and job.request.echo:
-            self._events.append((job, self._replies.echo(job)))
+    def _echo(self, job: Job) -> list[tuple[Job, Event]]:
+        """Return the prompt for a job that begins now and whose reader wants it, else nothing."""
+        wanted = job.request.echo and job.generated == 0
+        return [(job, self._replies.echo(job))] if wanted else []
 
     def _time(self, job: Job, now: float) -> None:
         if job.last_token is None:
