@@ -123,7 +123,9 @@ class BadCredentials(AdapterError):
 
 
 class GenerationError(KogptBotError):
-    """The generation service said no."""
+    """The generation service said no; where it said when to ask again, that is `seconds` from now."""
+
+    seconds: float | None = None
 
 
 class GenerationUnavailable(GenerationError):
