@@ -68,6 +68,7 @@ class Rate:
 class EngineStats:
     """What the engine does now and did since it was started."""
 
+    alive: bool = True  # its thread goes on
     running: int = 0
     waiting: int = 0
     cache_tokens: int = 0

@@ -33,6 +33,7 @@ from kogpt_bot.generation.scheduler import Sequence as Running
 log = structlog.get_logger(__name__)
 
 Part = tuple[Running, int]  # a sequence, and how many of its tokens a step computes
+NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # of which torch has no class
 NOT_FINITE = "the model gave NaN or infinity"
 Tell = Callable[[list[tuple[Job, Event]]], None]
 
@@ -50,6 +51,7 @@ class Counters:
     expired: int = 0
     prefill_rate: Rate = field(default_factory=Rate)
     decode_rate: Rate = field(default_factory=Rate)
+    begin_rate: Rate = field(default_factory=Rate)  # requests that were admitted
     batch_size: Histogram = field(default_factory=lambda: Histogram(SIZES))
     queue_wait: Histogram = field(default_factory=lambda: Histogram(WAITS_S))
     first_token: Histogram = field(default_factory=lambda: Histogram(WAITS_S))
@@ -132,8 +134,10 @@ class Stepper:
         """Take room, and take over what the cache has of the beginning."""
         match = self._match(sequence)
         sequence.hold(self.cache.admit(match, sequence.reserve, sequence.request.cache_salt))
+        now = self._clock()
         self.counters.reused += match.tokens
-        self.counters.queue_wait.add(self._clock() - sequence.arrived)
+        self.counters.begin_rate.add(now, 1)
+        self.counters.queue_wait.add(now - sequence.arrived)
 
     def _match(self, sequence: Running) -> Match:
         request = sequence.request
@@ -346,4 +350,5 @@ def _serves(one: Running, other: Running) -> bool:
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(each in said for each in NO_MEMORY)
