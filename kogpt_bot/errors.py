@@ -123,7 +123,7 @@ class BadCredentials(AdapterError):
 
 
 class GenerationError(KogptBotError):
-    """The generation service said no; where it said when to ask again, that is `seconds` from now."""
+    """The generation service said no; it may have said after how many `seconds` to ask again."""
 
     seconds: float | None = None
 

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from kogpt_bot.config import GenerationSettings
 from kogpt_bot.errors import ConfigurationError, ModelError
 from kogpt_bot.ops.generation import GenerationLink
+from kogpt_bot.pseudonym import Pseudonyms
 
 
 class FakeClient:
@@ -68,7 +69,7 @@ async def settle():
 @pytest.fixture
 async def link():
     ways = Ways()
-    link = GenerationLink(GenerationSettings(model="a"), ways)
+    link = GenerationLink(GenerationSettings(model="a"), Pseudonyms(b"k" * 32), ways)
     link.ways = ways.made
     link.start()
     await settle()
