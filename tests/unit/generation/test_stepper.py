@@ -506,3 +506,30 @@ def test_a_step_that_is_done_again_tells_and_draws_the_same(
         return told
 
     assert either_way(act) == [whole, whole]
+
+
+def test_the_blocks_of_a_cancelled_request_are_free_in_the_same_step(loaded, either_way):
+    """One that waits for them is admitted, and computed, in that very step."""
+    requests = [request(prompt(9, n), max_tokens=247) for n in range(5)]  # the whole context each
+
+    def act():
+        run = Stepped(loaded, requests)
+        run.stepper.scheduler.max_running = 8  # so that it is the blocks that do not suffice
+        for _ in range(3):
+            run.stepper.step()
+        gone, waiting = run.jobs[2], run.jobs[4]
+        assert (waiting.lease, run.stepper.cache.free) == (None, 0)
+        room = set(gone.lease.table)
+        gone.cancelled = True
+        run.stepper.step()
+        assert gone.lease is None
+        assert set(waiting.lease.table) == room
+        assert waiting.generated == 1
+        for job in run.jobs:
+            job.cancelled = True
+        run.stepper.step()
+        return run.ended()
+
+    waited, alone = either_way(act)
+    assert len(waited[4]) == 1
+    assert alone[4] in (waited[4], [])  # its text may not have been told yet
