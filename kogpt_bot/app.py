@@ -52,6 +52,7 @@ from kogpt_bot.ops.reload import Reloader
 from kogpt_bot.ops.signals import Signals
 from kogpt_bot.ops.sweeper import Sweeper
 from kogpt_bot.ops.watchdog import keep_pinging
+from kogpt_bot.pseudonym import Pseudonyms
 from kogpt_bot.secret import read_secret
 from kogpt_bot.store import Store
 from kogpt_bot.store.answers import Answers
@@ -137,7 +138,7 @@ async def run(
         store = await Store.open(database_url(settings), heals=resume)
         parts.started("store", store.close, patience_s=STORE_PATIENCE_S)
 
-        generation = GenerationLink(settings.generation)
+        generation = GenerationLink(settings.generation, Pseudonyms.load(settings.data_dir))
         generation.start()
         parts.started("generation", generation.stop, patience_s=GENERATION_PATIENCE_S)
 

@@ -123,7 +123,9 @@ class BadCredentials(AdapterError):
 
 
 class GenerationError(KogptBotError):
-    """The generation service said no."""
+    """The generation service said no; it may have said after how many `seconds` to ask again."""
+
+    seconds: float | None = None
 
 
 class GenerationUnavailable(GenerationError):

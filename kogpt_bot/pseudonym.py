@@ -1,4 +1,4 @@
-"""Keyed hashes that stand for people and texts in records, with a key that never leaves data_dir.
+"""Keyed hashes that stand for people, channels and texts; the key never leaves data_dir.
 
 Equal people (of one platform) get equal pseudonyms; without the key nobody can tell who it is,
 nor try names until one fits.
@@ -13,10 +13,12 @@ import secrets
 from pathlib import Path
 
 from kogpt_bot.errors import ConfigurationError
+from kogpt_bot.messages import ChannelKey
 
 KEY_FILE = "pseudonym.key"
 KEY_BYTES = 32
 PERSON_DIGITS = 24  # 96 bits: two people of a platform never share one
+CHANNEL_DIGITS = 32
 
 
 class Pseudonyms:
@@ -42,6 +44,10 @@ class Pseudonyms:
     def person(self, adapter: str, user_id: str) -> str:
         """Return what stands for a person of a platform."""
         return self._digest("person", adapter, user_id)[:PERSON_DIGITS]
+
+    def channel(self, key: ChannelKey) -> str:
+        """Return what stands for a channel where it need not be known which one it is."""
+        return self._digest("channel", str(key))[:CHANNEL_DIGITS]
 
     def text(self, text: str) -> str:
         """Return what stands for a text: equal texts can be told, and nothing else."""

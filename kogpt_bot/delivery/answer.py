@@ -52,7 +52,7 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3  # of one turn, restarts of the daemon counted
 MAX_BREAKS = 3  # a message that kills the service each time must not do so forever
-RETRY_S = 0.25  # before the service is asked again after a break
+RETRY_S = 0.25  # before the service is asked again after a break, unless it wants longer
 BOT_ID = "kogpt-bot"
 
 # The first that fits says how a turn ends that the platform stopped before anything was shown.
@@ -109,7 +109,7 @@ class Answer:
             while True:
                 try:
                     await self._stream.show(self._deltas(), stream=self._streaming)
-                except (RowRefused, TurnGone, GenerationRejected):
+                except (RowRefused, TurnGone, GenerationRejected, GenerationExpired):
                     raise
                 except (GenerationError, StoreError) as error:  # maybe better a moment later
                     if self._stream.parts or not await self._try_again(error):
@@ -264,7 +264,8 @@ class Answer:
 
     async def _try_again(self, error: GenerationError | StoreError) -> bool:
         """Wait a moment; returns whether there is time for another try."""
-        pause = error.seconds if isinstance(error, GenerationBusy) else RETRY_S
+        asked = error.seconds if isinstance(error, GenerationError) else None
+        pause = max(asked or 0.0, RETRY_S)
         self._breaks += not isinstance(error, GenerationUnavailable | GenerationBusy | StoreError)
         late = self._clock.monotonic() + pause >= self._deadline
         if late or self._breaks >= MAX_BREAKS:

@@ -134,20 +134,20 @@ class _Api:
 
     async def health(self, _request: Request) -> Response:
         engine = self._service.engine
+        stats = engine.stats() if engine is not None else None
         body: dict[str, Any] = {
-            "live": True,
-            "ready": engine is not None,
+            "live": stats is None or stats.alive,
+            "ready": stats is not None and stats.alive,
             "loading": None if engine else self._service.loading,
             "progress": 1.0 if engine else round(self._service.share, 3),
         }
-        if engine is not None:
-            stats = engine.stats()
+        if stats is not None:
             body |= {
                 "running": stats.running,
                 "waiting": stats.waiting,
                 "idle_s": round(time.monotonic() - stats.last_step, 3),
             }
-        return JSONResponse(body, 200 if engine else 503)
+        return JSONResponse(body, 200 if body["ready"] else 503)
 
     async def metrics(self, request: Request) -> Response:
         self._admit(request)

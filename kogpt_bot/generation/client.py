@@ -15,7 +15,9 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError, aconnect_sse
 from kogpt_bot.errors import (
     GenerationBusy,
     GenerationError,
+    GenerationExpired,
     GenerationInterrupted,
+    GenerationOutOfMemory,
     GenerationRejected,
     GenerationUnavailable,
 )
@@ -35,6 +37,11 @@ STATUSES: dict[int, type[GenerationError]] = {
     502: GenerationUnavailable,
     503: GenerationUnavailable,
     504: GenerationUnavailable,
+}
+# What our own service adds, in an answer or in the middle of a stream: it says more than a status.
+CODES: dict[str, type[GenerationError]] = {
+    "out_of_memory": GenerationOutOfMemory,
+    "deadline_exceeded": GenerationExpired,
 }
 
 
@@ -246,7 +253,7 @@ def _delta(event: ServerSentEvent) -> Delta:
             text, reason = first.get("text") or "", first.get("finish_reason") or ""
             return Delta(str(text), str(reason), body.get("seed"))
         message = failed["message"] if isinstance(failed, dict) else failed
-    raise GenerationError(str(message))
+    raise _kind(failed, GenerationError)(str(message))
 
 
 async def _check(answer: httpx.Response) -> None:
@@ -254,15 +261,24 @@ async def _check(answer: httpx.Response) -> None:
     if answer.is_success:
         return
     await answer.aread()
-    status = answer.status_code
+    status, header = answer.status_code, answer.headers.get("retry-after")
+    kind = STATUSES.get(status, GenerationError if status >= 500 else GenerationRejected)
     try:
-        message = str(answer.json()["error"]["message"])
+        said = answer.json()["error"]
+        kind, message = _kind(said, kind), str(said["message"])
     except (ValueError, LookupError, TypeError):
         message = f"{answer.url.path}: status {status}"
-    kind = STATUSES.get(status, GenerationError if status >= 500 else GenerationRejected)
     if kind is GenerationBusy:
-        raise GenerationBusy(_seconds(answer.headers.get("retry-after")))
-    raise kind(message)
+        raise GenerationBusy(_seconds(header))
+    error = kind(message)
+    error.seconds = None if header is None else _seconds(header)
+    raise error
+
+
+def _kind(said: object, otherwise: type[GenerationError]) -> type[GenerationError]:
+    """Return the error that a service's own words name; `otherwise` where they name none."""
+    code = said.get("code") if isinstance(said, dict) else None
+    return CODES.get(code, otherwise) if isinstance(code, str) else otherwise
 
 
 def _seconds(header: str | None) -> float:

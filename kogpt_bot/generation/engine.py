@@ -16,7 +16,12 @@ import structlog
 import torch
 from tokenizers import Tokenizer
 
-from kogpt_bot.errors import GenerationError, GenerationRejected, ModelError
+from kogpt_bot.errors import (
+    GenerationError,
+    GenerationRejected,
+    GenerationUnavailable,
+    ModelError,
+)
 from kogpt_bot.generation import capacity, limits
 from kogpt_bot.generation.checkpoint import Progress
 from kogpt_bot.generation.event_stream import Event
@@ -39,6 +44,7 @@ LEAST_STEP_TOKENS = 16  # on a CPU: fewer hardly make a step shorter, since it r
 STEP_PRODUCTS = 1e11  # in a step on a CPU, a thread: 2 to 4 s; no sign for 28 s counts as a hang
 GPU_STEP_TOKENS = 512  # which take an H200 11 ms in KoGPT's shape, 256 take 7
 BUSY_RETRY_CAP_S = 30.0
+CLOSED = "the engine was closed"
 
 
 class Engine:
@@ -151,6 +157,7 @@ class Engine:
         counters, cache, now = self._stepper.counters, self._stepper.cache, time.monotonic()
         with self._stepper.lock:
             return EngineStats(
+                alive=not self._closing and self._thread is not None and self._thread.is_alive(),
                 running=len(self._scheduler.running),
                 waiting=self._scheduler.waiting,
                 cache_tokens=(cache.blocks - cache.free) * BLOCK,
@@ -192,11 +199,13 @@ class Engine:
 
         Closing the generator, or cancelling its task, cancels the request. Raises
         GenerationRejected for a request that this model cannot serve, GenerationBusy when too
-        many wait, GenerationExpired when its deadline passes, GenerationError when its
-        computation fails.
+        many wait, GenerationExpired when its deadline passes, GenerationUnavailable when the
+        engine was closed, GenerationError when its computation fails.
         """
         job = self._job(request)
-        with self._stepper.lock:
+        with self._stepper.lock:  # which the thread takes for its last look at who waits, too
+            if self._closing:
+                raise GenerationUnavailable(CLOSED)
             self._scheduler.add(job, self._retry_s())
         self._work.set()
         try:
@@ -235,16 +244,22 @@ class Engine:
         return Job.make(request, time.monotonic(), self.info.vocab_size, self._tokenizer)
 
     def _retry_s(self) -> float:
-        """Return when a place in the queue should be free, by what the queue moved lately."""
-        begun = sum(count for _, count in self._stepper.counters.queue_wait.snapshot().buckets[-1:])
-        busy = self._stepper.counters.step_seconds
-        if not begun or not busy:
-            return BUSY_RETRY_S
-        return min(max(BUSY_RETRY_S, busy / begun), BUSY_RETRY_CAP_S)
+        """Return when all that waits now should have begun, by how many began a second lately."""
+        rate = self._stepper.counters.begin_rate.per_second(time.monotonic())
+        if not rate:  # long answers leave no room, or the queue was filled at one blow
+            return BUSY_RETRY_CAP_S if self._scheduler.running else BUSY_RETRY_S
+        return min(max(BUSY_RETRY_S, self._scheduler.waiting / rate), BUSY_RETRY_CAP_S)
 
     # --- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._step_on()
+        finally:
+            self._closing = True  # whatever ended it: nobody may wait for it from now on
+            self._stepper.fail_all(GenerationUnavailable(CLOSED))
+
+    def _step_on(self) -> None:
         while not self._closing:
             self._work.clear()
             try:
@@ -259,7 +274,6 @@ class Engine:
             self._last_step = time.monotonic()
             if not busy:
                 self._work.wait()
-        self._stepper.fail_all(GenerationError("the engine was closed"))
 
     def _end_process(self, error: Exception) -> None:
         """End with a status that the supervisor knows: no step can succeed on this device."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -43,35 +42,33 @@ class Distribution:
 
 
 class Rate:
-    """How much of something there was a second, lately."""
+    """How much of something there was a second, lately: one thread adds, others may ask.
+
+    To ask changes nothing, and an addition is one write: neither needs to wait for the other.
+    """
 
     def __init__(self) -> None:
-        self._added: deque[tuple[float, int]] = deque()
-        self._sum = 0
+        # By tenths of a second, in turn: which one it is, and how much there was in it.
+        self._tenths = [(-1, 0)] * round(RATE_WINDOW_S * 10)
 
     def add(self, now: float, amount: int) -> None:
-        """Count an amount; those of the same tenth of a second are joined."""
-        self._forget(now)
-        tenth = round(now, 1)
-        self._sum += amount
-        if self._added and self._added[-1][0] == tenth:
-            amount += self._added.pop()[1]
-        self._added.append((tenth, amount))
+        """Count an amount."""
+        tenth = int(now * 10)
+        place = tenth % len(self._tenths)
+        known, before = self._tenths[place]
+        self._tenths[place] = tenth, amount + (before if known == tenth else 0)
 
     def per_second(self, now: float) -> float:
         """Return the rate over the last RATE_WINDOW_S."""
-        self._forget(now)
-        return self._sum / RATE_WINDOW_S
-
-    def _forget(self, now: float) -> None:
-        while self._added and self._added[0][0] < now - RATE_WINDOW_S:
-            self._sum -= self._added.popleft()[1]
+        begin = int(now * 10) - len(self._tenths)
+        return sum(amount for tenth, amount in self._tenths if tenth > begin) / RATE_WINDOW_S
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """What the engine does now and did since it was started."""
 
+    alive: bool = True  # its thread goes on
     running: int = 0
     waiting: int = 0
     cache_tokens: int = 0

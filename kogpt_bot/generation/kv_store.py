@@ -183,17 +183,34 @@ class KVStore:
             for _ in (devices if host_blocks else ())
         ]
 
-    def carry_out(self, moves: Sequence[Move]) -> None:
-        """Copy what the bookkeeping decided, in its order."""
-        for move in moves:
-            source, target = move.source * BLOCK, move.target * BLOCK
-            for number, layer in enumerate(self.layers):
-                taken = self._host[number] if move.tier is Tier.IN else layer
-                given = self._host[number] if move.tier is Tier.OUT else layer
-                for old, new in zip(taken.tensors, given.tensors, strict=True):
-                    _part(new, target, move.tokens).copy_(
-                        _part(old, source, move.tokens), non_blocking=True
-                    )
+    @property
+    def shrinks(self) -> bool:
+        """Whether free blocks can be given back: on a GPU each layer's are one allocation."""
+        return all(each.device.type == "cpu" for each in self.layers[0].tensors)
+
+    def carry_out(self, moves: list[Move]) -> None:
+        """Copy what the bookkeeping decided, in its order; what was copied leaves the list.
+
+        A move for which memory does not suffice stays in it, and can be tried again. Those before
+        it could not: what they began with may be overwritten.
+        """
+        done = 0
+        try:
+            for move in moves:
+                self._copy(move)
+                done += 1
+        finally:
+            del moves[:done]
+
+    def _copy(self, move: Move) -> None:
+        source, target = move.source * BLOCK, move.target * BLOCK
+        for number, layer in enumerate(self.layers):
+            taken = self._host[number] if move.tier is Tier.IN else layer
+            given = self._host[number] if move.tier is Tier.OUT else layer
+            for old, new in zip(taken.tensors, given.tensors, strict=True):
+                _part(new, target, move.tokens).copy_(
+                    _part(old, source, move.tokens), non_blocking=True
+                )
 
     def erase(self, slots: Tensor) -> None:
         """Make nothing of what is kept in some places."""

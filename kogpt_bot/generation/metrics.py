@@ -55,12 +55,11 @@ class _EngineFigures(Collector):
         self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "kogpt_ready", "Whether the model is loaded", self._engine is not None
-        )
-        if self._engine is None:
+        stats = self._engine.stats() if self._engine is not None else None
+        ready = stats is not None and stats.alive
+        yield GaugeMetricFamily("kogpt_ready", "Whether the model is loaded and goes on", ready)
+        if stats is None:
             return
-        stats = self._engine.stats()
         for field, (name, what) in GAUGES.items():
             yield GaugeMetricFamily(f"kogpt_{name}", what, getattr(stats, field))
         for field, (name, what) in COUNTERS.items():

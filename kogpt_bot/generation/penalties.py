@@ -30,6 +30,8 @@ class SamplingState:
     output: _Ids = field(init=False)  # of the output, each once
     counts: dict[int, int] = field(init=False, default_factory=dict)  # of the output
     _remembers: bool = field(init=False)  # whether anything of what was said weighs
+    _drawn: float | None = field(init=False, default=None)  # for a token that is not chosen yet
+    _again: float | None = field(init=False, default=None)  # to be drawn once more
     _last: list[int] = field(init=False, default_factory=list)  # the end of the sequence
     _followers: dict[tuple[int, ...], set[int]] = field(init=False, default_factory=dict)
 
@@ -63,8 +65,19 @@ class SamplingState:
             return set()
         return self._followers.get(tuple(self._last), set())
 
+    def draw(self) -> float:
+        """Return a number from 0 to 1 for the next token: a new one, or one that was taken back."""
+        self._drawn = self.random.random() if self._again is None else self._again
+        self._again = None
+        return self._drawn
+
+    def take_back(self) -> None:
+        """Let the next number be the last one again, unless a token came of it."""
+        self._again = self._drawn
+
     def add(self, token: int) -> None:
         """Take note of a token that was chosen."""
+        self._drawn = None
         if not self._remembers:
             return
         if self.penalised:

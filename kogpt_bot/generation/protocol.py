@@ -13,6 +13,7 @@ from kogpt_bot.errors import (
     GenerationExpired,
     GenerationOutOfMemory,
     GenerationRejected,
+    GenerationUnavailable,
 )
 from kogpt_bot.generation.request import Chunk, FinishReason, SamplingParams, TokenLogprob
 
@@ -159,6 +160,8 @@ class ApiError(Exception):
             return cls(503, str(error), "server_error", code="out_of_memory", retry_s=1.0)
         if isinstance(error, GenerationExpired):
             return cls(504, str(error), "server_error", code="deadline_exceeded")
+        if isinstance(error, GenerationUnavailable):
+            return cls(503, str(error), "server_error", code="unavailable", retry_s=1.0)
         return cls(500, str(error), "server_error")
 
 

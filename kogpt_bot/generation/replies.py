@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -15,8 +16,7 @@ from kogpt_bot.generation.scores import Scores
 from kogpt_bot.generation.scoring import score
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):  # made for every token
     """A token of a sequence whose text is still to be told. `reason`: why it is the last, as far
     as is known without the text."""
 

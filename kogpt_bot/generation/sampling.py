@@ -104,7 +104,7 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
     weights = weights_of(
         values[rows], [params[row] for row in rows], None if mass is None else mass[rows]
     )
-    drawn = draw(weights, [states[row].random.random() for row in rows])
+    drawn = draw(weights, [states[row].draw() for row in rows])
     return {row: int(ids[row, place]) for row, place in zip(rows, drawn, strict=True)}
 
 
@@ -118,7 +118,7 @@ def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     for row, state in zip(logits.cpu().numpy(), states, strict=True):  # each in a near cache
         values = -np.sort(-row)
         weights = weights_of(values[None].astype(np.float64), [state.params])
-        (place,) = draw(weights, [state.random.random()])
+        (place,) = draw(weights, [state.draw()])
         before = int((values[:place] == values[place]).sum())  # of equals the first comes first
         equals = np.flatnonzero(row == values[place])
         found.append(int(equals[before]) if len(equals) else 0)  # NaN is nothing's equal
@@ -129,7 +129,7 @@ def _sorted_on_device(logits: Tensor, states: Sequence[SamplingState]) -> list[i
     """Return the same where the logits are: there many rows are sorted in the time of one."""
     values, ids = logits.sort(dim=-1, descending=True, stable=True)
     weights = weights_of(values.double(), [state.params for state in states])
-    target = column([state.random.random() for state in states], logits.device, torch.float64)
+    target = column([state.draw() for state in states], logits.device, torch.float64)
     places, _ = _found(weights.cumsum(dim=-1), target)
     return ids.gather(1, places).squeeze(1).tolist()
 
@@ -141,7 +141,7 @@ def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     chunk = _chunk(logits) if on_cpu else 1  # a GPU sums up all sooner than it starts a second look
     heat = column([state.params.temperature for state in states], logits.device)
     weights = ((logits - _maximum(logits)) / heat).exp_().view(len(logits), -1, chunk)
-    draws = [state.random.random() for state in states]
+    draws = [state.draw() for state in states]
     target = column(draws, logits.device, torch.float64)
     if chunk == 1:
         return _found(weights.squeeze(2).double().cumsum(dim=-1), target)[0].squeeze(1).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,6 +14,7 @@ from kogpt_bot.errors import ConfigurationError, GenerationUnavailable
 from kogpt_bot.generation.client import Completion, GenerationClient
 from kogpt_bot.generation.request import SamplingParams
 from kogpt_bot.generation.supervisor import GenerationSupervisor
+from kogpt_bot.pseudonym import Pseudonyms
 
 DEFAULT_CONTEXT = 2048  # tokens; for a service that does not say
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -26,10 +26,12 @@ class ServedModelSource:
     def __init__(
         self,
         client: GenerationClient,
+        pseudonyms: Pseudonyms,
         supervisor: GenerationSupervisor | None = None,
         tokenizer: str | None = None,
     ) -> None:
         self._client = client
+        self._pseudonyms = pseudonyms
         self._supervisor = supervisor
         self._tokenizer = tokenizer
         self._known: ServingModel | None = None
@@ -93,7 +95,7 @@ class ServedModelSource:
             max_tokens=sampling.max_new_tokens,
             stop=ask.prompt.stops,
             # The service and what stands between need not know which channel it is.
-            session=hashlib.sha256(str(ask.key).encode()).hexdigest()[:32],
+            session=self._pseudonyms.channel(ask.key),
             priority=ask.priority,
             model=self._known.name if self._known else "",
         )

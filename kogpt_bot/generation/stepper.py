@@ -53,6 +53,7 @@ class Counters:
     expired: int = 0
     prefill_rate: Rate = field(default_factory=Rate)
     decode_rate: Rate = field(default_factory=Rate)
+    begin_rate: Rate = field(default_factory=Rate)  # requests that were admitted
     batch_size: Histogram = field(default_factory=lambda: Histogram(SIZES))
     queue_wait: Histogram = field(default_factory=lambda: Histogram(WAITS_S))
     first_token: Histogram = field(default_factory=lambda: Histogram(WAITS_S))
@@ -135,8 +136,10 @@ class Stepper:
         """Take room, and take over what the cache has of the beginning."""
         match = self._match(sequence)
         sequence.hold(self.cache.admit(match, sequence.reserve, sequence.request.cache_salt))
+        now = self._clock()
         self.counters.reused += match.tokens
-        self.counters.queue_wait.add(self._clock() - sequence.arrived)
+        self.counters.begin_rate.add(now, 1)
+        self.counters.queue_wait.add(now - sequence.arrived)
 
     def _match(self, sequence: Running) -> Match:
         request = sequence.request
@@ -158,6 +161,8 @@ class Stepper:
             else:
                 for (each, _), before in zip(plan, computed, strict=True):
                     each.computed = before  # whatever was half done is done again
+                    if isinstance(each, Job):
+                        each.sampling.take_back()
                 self._run_halves(plan)
         self.counters.step_seconds += self._clock() - begun
 
@@ -165,9 +170,7 @@ class Stepper:
         """Try once more with what can be freed, and half of the step at a time."""
         log.warning("out_of_memory", requests=len(plan))
         self._speak(self._written)  # which may end some of them
-        with self.lock:
-            self.cache.drop_idle()
-        self._store.release(self.cache.free_runs())
+        self._free_memory()
         plan = [(each, count) for each, count in plan if each.lease is not None]
         middle = (len(plan) + 1) // 2
         for half in (plan[:middle], plan[middle:]):
@@ -183,10 +186,17 @@ class Stepper:
                 failed = GenerationError(f"the computation failed: {error}")
                 self._fail_part(half, short if is_out_of_memory(error) else failed)
 
+    def _free_memory(self) -> None:
+        """Give back what nobody needs now: blocks that are kept for others, where that helps."""
+        free: list[tuple[int, int]] = []
+        if self._store.shrinks and not self.cache.moves:  # which may begin in blocks that are free
+            with self.lock:
+                self.cache.drop_idle()
+            free = self.cache.free_runs()
+        self._store.release(free)
+
     def _run(self, plan: Sequence[Part]) -> None:
-        if self.cache.moves:
-            self._store.carry_out(self.cache.moves)
-            self.cache.moves.clear()
+        self._store.carry_out(self.cache.moves)
         segments, flat = _batch(plan)
         logits = self._model.forward(self._store, *flat, segments)
         self._speak(self._written)
@@ -238,15 +248,17 @@ class Stepper:
         now, count = self._clock(), 0
         for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
             if job.request.max_tokens == 0:
-                self._echo(job)
+                self._events += self._echo(job)
                 self._finish(job, FinishReason.LENGTH)
             elif not math.isfinite(total):
                 self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
             else:
-                self._time(job, now)
-                self._echo(job)
+                echo = self._echo(job)
                 written = self._replies.append(job, chosen[number], stacked[number])
-                self._written.append(written)  # one by one: the next may fail
+                # One by one, and only now: the next, or this one, may fail and be done again.
+                self._written.append(written)
+                self._events += echo
+                self._time(job, now)
                 count += 1
         self.counters.generated += count
         self.counters.decode_rate.add(now, count)
@@ -265,9 +277,11 @@ class Stepper:
                 if reason is not None:
                     self._finish(each.job, reason)
 
-    def _echo(self, job: Job) -> None:
-        if job.generated == 0 and job.request.echo:
-            self._events.append((job, self._replies.echo(job)))
+    def _echo(self, job: Job) -> list[tuple[Job, Event]]:
+        """Return the prompt for a job that begins now and whose reader wants it, else nothing."""
+        if not job.request.echo or job.generated:
+            return []
+        return [(job, self._replies.echo(job))]
 
     def _time(self, job: Job, now: float) -> None:
         if job.last_token is None:

@@ -35,6 +35,7 @@ SILENT_LOADING_S = 300.0  # the same while it loads: native code may hold everyt
 MAX_PATH_BYTES = 100  # a path of a Unix socket has 107 at most
 BACKOFF_FIRST_S = 0.5
 BACKOFF_CAP_S = 30.0
+STEADY_S = 60.0  # ready for so long, it was no failed start, however it ended
 BREAKER_CRASHES = 3  # failed starts in BREAKER_WINDOW_S: then a pause, trying fast is no help
 BREAKER_WINDOW_S = 600.0
 BREAKER_PAUSE_S = 60.0
@@ -91,7 +92,7 @@ class GenerationSupervisor:
         self._stopping = asyncio.Event()
         self._crashes: deque[float] = deque(maxlen=BREAKER_CRASHES)
         self._last_words: deque[str] = deque(maxlen=5)
-        self._was_ready = False  # whether the present process has come so far
+        self._ready_at: float | None = None  # since when the present process was, once it was
         self._process: asyncio.subprocess.Process | None = None
         self._alive_at = self._clock.monotonic()  # the last sign that it lives, or is seen to
 
@@ -116,7 +117,7 @@ class GenerationSupervisor:
         try:
             backoff = BACKOFF_FIRST_S
             while not self._stopping.is_set():
-                self._was_ready = False
+                self._ready_at = None
                 code = await self._start_and_live()
                 if self._stopping.is_set():
                     break
@@ -124,15 +125,15 @@ class GenerationSupervisor:
                     await self._set(State.FAILED, self._reason(code))
                     log.error("generation_failed", reason=self.status.detail)
                     return
-                # What was serving and was ended is no crash loop: it is back at once.
-                sudden = self._was_ready and code != DEVICE_FAILED
-                backoff = BACKOFF_FIRST_S if sudden else backoff
-                pause = BACKOFF_FIRST_S if sudden else self._pause(backoff)
+                # What has served for a while and was ended is no crash loop: it is back at once.
+                pause, steady = BACKOFF_FIRST_S, self._was_steady
+                backoff = BACKOFF_FIRST_S if steady else backoff
+                if not steady or code == DEVICE_FAILED:
+                    pause, backoff = self._pause(backoff), min(backoff * 2, BACKOFF_CAP_S)
                 self.restarts += 1
                 log.warning("generation_restarts", code=code, reason=self._reason(code), in_s=pause)
                 await self._set(State.RESTARTING, self._reason(code))
                 await self._wait_or_stop(pause)
-                backoff = min(backoff * 2, BACKOFF_CAP_S)
         finally:
             await self.client.close()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -158,6 +159,11 @@ class GenerationSupervisor:
         if self.status.state is not State.READY:
             detail = f" ({self.status.detail})" if self.status.detail else ""
             raise GenerationUnavailable(f"the model is {self.status.state}{detail}")
+
+    @property
+    def _was_steady(self) -> bool:
+        since = self._ready_at
+        return since is not None and self._clock.monotonic() - since >= STEADY_S
 
     def _pause(self, backoff: float) -> float:
         now = self._clock.monotonic()
@@ -231,12 +237,15 @@ class GenerationSupervisor:
                 # The last step of a process that rested is old, and no sign that it hangs now.
                 busy = health.ready and health.running + health.waiting > 0
                 busy_since = (busy_since or now) if busy else None
-                if busy_since is not None and min(health.idle_s, now - busy_since) > HANG_S:
+                stands = busy_since is not None and min(health.idle_s, now - busy_since) > HANG_S
+                # What was ready and is not any more has lost its engine, and gets it from nowhere.
+                if stands or (self._ready_at is not None and not health.ready):
                     log.error("generation_hangs", pid=process.pid, idle_s=health.idle_s)
                     return
                 self._alive_at = now
                 state = State.READY if health.ready else State.STARTING
-                self._was_ready = self._was_ready or health.ready
+                if health.ready and self._ready_at is None:
+                    self._ready_at = now
                 await self._set(state, health.loading, health.progress)
             ready = self.status.state is State.READY
             await self._clock.sleep(POLL_READY_S if ready else POLL_LOADING_S)

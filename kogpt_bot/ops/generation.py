@@ -13,6 +13,7 @@ from kogpt_bot.generation.client import GenerationClient
 from kogpt_bot.generation.options import ServiceOptions
 from kogpt_bot.generation.source import ServedModelSource
 from kogpt_bot.generation.supervisor import GenerationSupervisor
+from kogpt_bot.pseudonym import Pseudonyms
 from kogpt_bot.secret import read_secret
 
 log = structlog.get_logger(__name__)
@@ -29,12 +30,15 @@ class GenerationLink:
     def __init__(
         self,
         settings: GenerationSettings,
+        pseudonyms: Pseudonyms,
         connect: Callable[[GenerationSettings], Way] | None = None,
     ) -> None:
         self._connect = connect or _connect
         self.settings = settings  # the ones in force
         self.client, self.supervisor = self._connect(settings)
-        self.source = ServedModelSource(self.client, self.supervisor, settings.tokenizer)
+        self.source = ServedModelSource(
+            self.client, pseudonyms, self.supervisor, settings.tokenizer
+        )
         self._restarts_before = 0  # of the supervisors before this one
         self._changing = asyncio.Lock()
         self._closed = False

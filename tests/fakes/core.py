@@ -144,8 +144,8 @@ class Core:
 
 
 @asynccontextmanager
-async def running(store, **options):
-    core = Core(store, ScriptedModel(), **options)
+async def running(store, model=None, **options):
+    core = Core(store, model or ScriptedModel(), **options)
     task = asyncio.create_task(core.adapter.run(core.inbox))
     try:
         yield core

@@ -40,6 +40,7 @@ class FakeEngine:
     ended: int = 0  # generators that ended, however they did
     cancelled: int = 0
     tokenizer_json: str = '{"fake": true}'
+    alive: bool = True
 
     def encode(self, text: str) -> list[int]:
         return [ord(char) for char in text]
@@ -49,6 +50,7 @@ class FakeEngine:
 
     def stats(self) -> EngineStats:
         return EngineStats(
+            alive=self.alive,
             running=len(self.requests) - self.ended,
             cache_tokens=3,
             cache_capacity=640,

@@ -13,12 +13,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from kogpt_bot.errors import ModelError
 from kogpt_bot.generation.client import Completion
-from kogpt_bot.generation.options import ServiceOptions
+from kogpt_bot.generation.options import DEVICE_FAILED, ServiceOptions
+from kogpt_bot.generation.source import ServedModelSource
 from kogpt_bot.generation.supervisor import GenerationSupervisor, State
+from kogpt_bot.pseudonym import Pseudonyms
 from tests.fakes.checkpoints import SMALL, make_checkpoint
+from tests.fakes.core import running
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -62,6 +66,59 @@ async def test_killed_it_serves_again_within_ten_seconds(options):
     with pytest.raises(ProcessLookupError):
         os.kill(last, 0)
     assert supervisor.status.state is State.STOPPED
+
+
+FAILING_DEVICE = """
+import asyncio, os, sys
+from pathlib import Path
+import uvicorn
+from kogpt_bot.generation.api import Service, make_app
+from kogpt_bot.generation.options import DEVICE_FAILED, ServiceOptions
+from kogpt_bot.generation.serve import unix_listener
+from tests.fakes.fake_engine import FakeEngine, FakeInfo
+from tests.fakes.tokenizer import make_tokenizer
+
+failed = Path(ServiceOptions.from_json(sys.argv[3]).model)
+
+class Engine(FakeEngine):
+    async def chunks(self, request):
+        if not failed.exists():
+            if len(self.requests) == 5:
+                failed.touch()
+                os._exit(DEVICE_FAILED)
+            await asyncio.Event().wait()
+        async for chunk in super().chunks(request):
+            yield chunk
+
+info, tokenizer = FakeInfo(context_length=512), make_tokenizer().to_str()
+app = make_app(Service(Engine("이제 됐어요", info=info, tokenizer_json=tokenizer)))
+config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+asyncio.run(uvicorn.Server(config).serve([unix_listener(sys.argv[1])]))
+"""
+
+
+async def test_who_waits_when_the_device_fails_is_answered_after_the_restart(store, tmp_path):
+    """Five are being answered when the process ends with the status of a failed device."""
+    failed = tmp_path / "failed"
+    supervisor = GenerationSupervisor(
+        ServiceOptions(model=str(failed)), command=(sys.executable, "-c", FAILING_DEVICE)
+    )
+    task = asyncio.create_task(supervisor.run())
+    source = ServedModelSource(supervisor.client, Pseudonyms(b"k" * 32), supervisor)
+    try:
+        with structlog.testing.capture_logs() as logs:
+            async with running(store, source) as core:
+                for number in range(5):
+                    await core.adapter.say("안녕", channel=f"c{number}")
+                await core.settle(replied=5)
+                shown = [m.text for room in core.adapter.shown.values() for m in room.values()]
+    finally:
+        await supervisor.stop()
+        await task
+    assert shown == ["이제 됐어요"] * 5
+    assert failed.exists()
+    codes = [each["code"] for each in logs if each["event"] == "generation_restarts"]
+    assert (codes, supervisor.restarts) == ([DEVICE_FAILED], 1)
 
 
 async def test_a_model_that_is_not_there_fails_for_good():

@@ -6,12 +6,15 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from kogpt_bot.clock import SystemClock
 from kogpt_bot.config import Limits
 from kogpt_bot.conversation.settings import AnswerPolicy, SettingsLayers
 from kogpt_bot.errors import (
     GenerationBusy,
     GenerationError,
+    GenerationExpired,
     GenerationInterrupted,
+    GenerationOutOfMemory,
     GenerationRejected,
     GenerationUnavailable,
     ModelError,
@@ -150,6 +153,49 @@ async def test_a_break_before_anything_was_shown_is_tried_again(store, failure):
         await core.adapter.say("안녕")
         assert await core.adapter.wait_for_final() == ["이제 됐어요"]
         await core.settle(replied=1)
+
+
+class Hasty(SystemClock):
+    """Keeps how long was slept, and sleeps no longer than a moment."""
+
+    def __init__(self):
+        self.slept = []
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        await super().sleep(min(seconds, 0.001))
+
+
+def asking_to_wait(error, seconds):
+    error.seconds = seconds
+    return error
+
+
+@pytest.mark.parametrize("kind", [GenerationUnavailable, GenerationOutOfMemory, GenerationError])
+@pytest.mark.parametrize(("seconds", "pause"), [(7.0, 7.0), (0.0, 0.25), (None, 0.25)])
+async def test_a_service_that_asks_to_wait_is_left_alone_so_long(store, kind, seconds, pause):
+    clock = Hasty()
+    async with running(store, clock=clock) as core:
+        core.model.scripts = [[asking_to_wait(kind("no"), seconds)], [" 이제 됐어요"]]
+        await core.adapter.say("안녕")
+        assert await core.adapter.wait_for_final() == ["이제 됐어요"]
+    assert [each for each in clock.slept if each in (0.25, 7.0)] == [pause]
+
+
+async def test_memory_that_never_suffices_is_asked_for_three_times(store):
+    async with running(store, clock=Hasty()) as core:
+        core.model.scripts = [[GenerationOutOfMemory("no")] for _ in range(9)]
+        await core.adapter.say("안녕")
+        assert (await core.adapter.wait_for_final())[0].startswith("지금은 답할 수 없어요")
+        assert len(core.model.asks) == 3
+
+
+async def test_what_the_service_gave_up_as_late_is_not_tried_again(store):
+    async with running(store, clock=Hasty()) as core:
+        core.model.scripts = [[GenerationExpired("the deadline passed")], [" 이제 됐어요"]]
+        await core.adapter.say("안녕")
+        assert (await core.adapter.wait_for_final())[0].startswith("답할 때를 놓쳤어요")
+        assert len(core.model.asks) == 1
 
 
 async def test_a_break_after_something_was_shown_keeps_it(store):

@@ -333,6 +333,14 @@ async def test_health(http):
     assert (body["ready"], body["running"], body["waiting"]) == (True, 0, 0)
 
 
+async def test_an_engine_that_has_ended_is_not_ready(http, engine):
+    engine.alive = False
+    health = await http.get("/health")
+    assert health.status_code == 503
+    assert (health.json()["live"], health.json()["ready"]) == (False, False)
+    assert "kogpt_ready 0.0" in (await http.get("/metrics")).text
+
+
 async def test_models(http):
     body = (await http.get("/v1/models")).json()
     assert body["data"][0]["id"] == "fakes/fake"

@@ -8,6 +8,7 @@ import pytest
 
 from kogpt_bot import errors
 from kogpt_bot.generation.client import TRANSLATION, Completion, GenerationClient
+from kogpt_bot.generation.protocol import ApiError
 from kogpt_bot.generation.request import SamplingParams
 
 
@@ -78,6 +79,64 @@ async def test_each_status_is_an_error_of_ours(status, kind):
         assert error.value.seconds == 3
     else:
         assert "why" in str(error.value)
+
+
+CODES = [
+    (503, "out_of_memory", errors.GenerationOutOfMemory),
+    (504, "deadline_exceeded", errors.GenerationExpired),
+    (503, "loading", errors.GenerationUnavailable),
+    (504, None, errors.GenerationUnavailable),
+    (503, 503, errors.GenerationUnavailable),  # vLLM's
+    (503, ["?"], errors.GenerationUnavailable),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), CODES)
+async def test_a_code_says_more_than_a_status(status, code, kind):
+    def handler(_request):
+        return httpx.Response(status, json={"error": {"message": "why", "code": code}})
+
+    with pytest.raises(errors.GenerationError, match="why") as error:
+        await deltas(client(handler))
+    assert type(error.value) is kind
+
+
+@pytest.mark.parametrize("code", ["out_of_memory", "deadline_exceeded", "unheard of"])
+async def test_a_code_in_the_stream_says_the_same(code):
+    kinds = {code: kind for _, code, kind in CODES if isinstance(code, str)}
+    failed = {"error": {"message": "why", "code": code}}
+    with pytest.raises(errors.GenerationError, match="why") as error:
+        await deltas(client(lambda _: sse(piece("안"), failed)))
+    assert type(error.value) is kinds.get(code, errors.GenerationError)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), (None, None), ("soon", 1.0)])
+@pytest.mark.parametrize("code", ["out_of_memory", "loading"])
+async def test_what_is_unavailable_may_say_when_to_come_back(header, seconds, code):
+    headers = {} if header is None else {"Retry-After": header}
+
+    def handler(_request):
+        body = {"error": {"message": "why", "code": code}}
+        return httpx.Response(503, json=body, headers=headers)
+
+    with pytest.raises(errors.GenerationError) as error:
+        await deltas(client(handler))
+    assert error.value.seconds == seconds
+
+
+async def test_each_error_of_the_service_is_the_same_to_its_client():
+    """What `ApiError` makes of an error of the engine, the client makes that error of again."""
+    sent = [
+        errors.GenerationRejected("x"), errors.GenerationBusy(2.0), errors.GenerationError("x"),
+        errors.GenerationOutOfMemory("x"), errors.GenerationExpired("x"),
+        errors.GenerationUnavailable("x"),
+    ]  # fmt: skip
+    for each in sent:
+        shaped = ApiError.of(each)
+        answer = httpx.Response(shaped.status, json=shaped.body, headers=shaped.headers)
+        with pytest.raises(errors.GenerationError) as found:
+            await deltas(client(lambda _, answer=answer: answer))
+        assert type(found.value) is type(each)
 
 
 def raised_by_httpx():

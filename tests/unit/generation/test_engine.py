@@ -4,6 +4,7 @@ import asyncio
 import collections
 import dataclasses
 import gc
+import time
 
 import pytest
 import torch
@@ -15,8 +16,11 @@ from kogpt_bot.errors import (
     GenerationExpired,
     GenerationOutOfMemory,
     GenerationRejected,
+    GenerationUnavailable,
 )
+from kogpt_bot.generation import stepper
 from kogpt_bot.generation.engine import Engine, cpu_step_tokens
+from kogpt_bot.generation.kv_store import KVStore
 from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.options import DEVICE_FAILED
 from kogpt_bot.generation.request import FinishReason, GenerationRequest, SamplingParams
@@ -286,6 +290,108 @@ async def test_out_of_memory_again_is_a_typed_error_and_the_next_request_is_answ
         await chunks(engine, request(prompt(5)))
     assert len(await tokens(engine, request(prompt(5), ignore_eos=True))) == 12
     assert engine.stats().blocks_used == 0
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+async def test_short_memory_costs_the_cache_only_where_that_frees_some(
+    engine, monkeypatch, shrinks
+):
+    """A GPU's store is one allocation: without its idle blocks it is as large."""
+    monkeypatch.setattr(KVStore, "shrinks", shrinks, raising=False)
+    await tokens(engine, request(prompt(60, 9)))
+    before = engine.stats()
+    out_of_memory(monkeypatch, engine, 1)
+    assert len(await tokens(engine, request(prompt(60, 9), ignore_eos=True))) == 12
+    assert engine.stats().reused - before.reused == 59  # of what it holds itself
+    assert engine.stats().cache_tokens >= before.cache_tokens
+    await tokens(engine, request(prompt(9, 1)))
+    out_of_memory(monkeypatch, engine, 1)
+    await tokens(engine, request(prompt(9, 1)))
+    reused = engine.stats().reused
+    await tokens(engine, request(prompt(60, 9)))
+    assert engine.stats().reused - reused == (0 if shrinks else 59)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_it"),
+    [
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to", True),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`", False),
+    ],
+)
+def test_short_memory_is_known_by_what_is_said(said, is_it):
+    assert stepper.is_out_of_memory(RuntimeError(said)) == is_it
+
+
+async def asked_after(engine):
+    async with asyncio.timeout(5):
+        return await tokens(engine, request(prompt(5)))
+
+
+async def test_nobody_waits_for_an_engine_that_was_closed(loaded):
+    engine = Engine(loaded, cache_tokens=1024)
+    await engine.start()
+    assert engine.stats().alive
+    running = asyncio.create_task(tokens(engine, request(prompt(5), max_tokens=250)))
+    while not engine.stats().running:
+        await asyncio.sleep(0)
+    await engine.close()
+    for each in (running, asked_after(engine)):
+        with pytest.raises(GenerationUnavailable, match="closed"):
+            await each
+    assert (engine.stats().waiting, engine.stats().alive) == (0, False)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_nobody_waits_for_an_engine_whose_thread_has_ended(loaded, monkeypatch):
+    engine = Engine(loaded, cache_tokens=1024)
+
+    def end():
+        raise KeyboardInterrupt  # what the thread does not survive
+
+    monkeypatch.setattr(engine._stepper, "step", end)
+    await engine.start()
+    await asyncio.to_thread(engine._thread.join)
+    assert not engine.stats().alive
+    with pytest.raises(GenerationUnavailable, match="closed"):
+        await asked_after(engine)
+    await engine.close()
+
+
+async def test_who_finds_the_queue_full_is_told_when_it_will_have_moved_on(loaded, monkeypatch):
+    """By how many began lately, and how many wait: both change."""
+    engine = Engine(loaded, max_sequences=1, cache_tokens=300)  # its thread is not started
+    engine._scheduler._max_waiting = 8
+    counters, now = engine._stepper.counters, [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for n in range(8):
+        engine._scheduler.add(engine._job(request(prompt(5, n))))
+
+    async def told():
+        with pytest.raises(GenerationBusy) as busy:
+            await chunks(engine, request(prompt(5)))
+        return busy.value.seconds
+
+    assert await told() == 1.0  # nothing is known yet
+    counters.begin_rate.add(1000.0, 20)  # 2 a second, for 8 that wait
+    assert await told() == 4.0
+    now[0] += 5
+    counters.begin_rate.add(1005.0, 20)
+    assert await told() == 2.0
+    now[0] += 6  # the first 20 are no longer lately
+    assert await told() == 4.0
+    counters.begin_rate.add(1011.0, 980)
+    assert await told() == 1.0  # never less
+    now[0] += 20
+    assert await told() == 1.0
+    engine._scheduler.running.append(engine._job(request(prompt(5))))
+    assert await told() == 30.0  # what runs has let nobody begin lately
+
+
+async def test_a_request_that_begins_is_counted(engine):
+    await asyncio.gather(*(tokens(engine, request(prompt(5, n))) for n in range(3)))
+    assert engine._stepper.counters.begin_rate.per_second(time.monotonic()) == 0.3
 
 
 async def test_a_failed_device_ends_the_process_with_a_status_of_its_own(

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from kogpt_bot.errors import GenerationError, GenerationExpired
-from kogpt_bot.generation import replies
+from kogpt_bot.generation import kv_store, replies
 from kogpt_bot.generation import stepper as steps
 from kogpt_bot.generation.engine import Engine
+from kogpt_bot.generation.kv_blocks import BLOCK, Move, Tier
 from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.model import GPTJ
 from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, SamplingParams
@@ -400,3 +401,135 @@ def test_short_memory_for_a_score_loses_no_token_of_the_others(monkeypatch, load
         for events, wanted in zip(found, whole, strict=True):
             assert text_of(events) == text_of(wanted)
             assert events[-1] == wanted[-1]
+
+
+def short_of_memory_in_moves(patch, at):
+    """Let the copy number `at` of all moves find no memory, once."""
+    part, calls = kv_store._part, itertools.count()
+
+    def short(*given):
+        if next(calls) == at:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return part(*given)
+
+    patch.setattr(kv_store, "_part", short)
+
+
+def test_moves_that_found_no_memory_are_each_made_once(monkeypatch, loaded, either_way):
+    requests = [request(prompt(5 + n, n), max_tokens=3) for n in range(3)]
+    whole = Stepped(loaded, requests).run()
+
+    def act():
+        run = Stepped(loaded, requests)
+        layers = run.stepper._store.layers
+        for block in (60, 61, 62):
+            layers[-1].read(slice(None), block * BLOCK, BLOCK).fill_(block)
+        run.stepper.cache.moves += [Move(Tier.WITHIN, 60, 61), Move(Tier.WITHIN, 62, 60)]
+        with monkeypatch.context() as patch:
+            short_of_memory_in_moves(patch, 4 * len(layers) - 1)  # the last of all
+            told = run.run()
+        found = [layers[-1].read(0, block * BLOCK, BLOCK).unique().tolist() for block in (60, 61)]
+        assert found == [[62], [60]]
+        return told
+
+    assert either_way(act) == [whole, whole]
+
+
+def test_a_block_in_which_a_move_begins_is_not_given_back(monkeypatch, loaded):
+    """It may be idle, or free, by the time that memory is short."""
+    run = Stepped(loaded, [request(prompt(40), max_tokens=1), request(prompt(9, 1))])
+    late = run.jobs[1]
+    run.stepper.scheduler.remove(late)
+    run.run()
+    cache, given_back = run.stepper.cache, []
+    begin = next(iter(cache._roots[""].children.values())).block
+    cache.moves.append(Move(Tier.WITHIN, begin, 60))
+    monkeypatch.setattr(run.stepper._store, "release", given_back.extend)
+    short_of_memory_in_moves(monkeypatch, 0)
+    run.stepper.scheduler.add(late)
+    assert reasons(run.run()) == ["length", "length"]
+    assert cache.moves == []
+    assert not [each for each in given_back if each[0] <= begin < sum(each)]
+
+
+SHORT_OF = ["a score", "all, before a token is chosen", "all, after it"]
+
+
+@pytest.mark.parametrize("step", [0, 2])
+@pytest.mark.parametrize("what", SHORT_OF)
+def test_a_step_that_is_done_again_tells_and_draws_the_same(
+    monkeypatch, loaded, either_way, what, step
+):
+    sampled = [SamplingParams(seed=n, top_p=0.95) for n in range(3)]
+    requests = [
+        request(prompt(5 + n, n), params=sampled[n], logprobs=1, echo=n != 2, max_tokens=6)
+        for n in range(3)
+    ]
+    whole = Stepped(loaded, requests).run()
+    exact_score, exact_sample = replies.score, steps.sample
+
+    def act():
+        begun, failed = [], []
+
+        def fails():
+            """Say once in the step that memory is short."""
+            if len(begun) == step + 1 and not failed:
+                failed.append(step)
+                raise torch.OutOfMemoryError("no memory")
+
+        def sample(*given):
+            begun.append(what)
+            if what == SHORT_OF[1]:
+                fails()
+            tokens = exact_sample(*given)
+            if what == SHORT_OF[2]:
+                fails()
+            return tokens
+
+        scores = itertools.count()
+
+        def score(logits, tokens, width):
+            # of the second request's token: a prompt is scored before anything is drawn
+            if what == SHORT_OF[0] and len(begun) == step + 1 and next(scores) == 1:
+                fails()
+            return exact_score(logits, tokens, width)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(replies, "score", score)
+            patch.setattr(steps, "sample", sample)
+            run = Stepped(loaded, requests)
+            told = run.run()
+        assert failed
+        gaps = run.stepper.counters.token_gap.snapshot().buckets[-1][1]
+        firsts = run.stepper.counters.first_token.snapshot().buckets[-1][1]
+        assert (firsts, gaps) == (3, 15)
+        return told
+
+    assert either_way(act) == [whole, whole]
+
+
+def test_the_blocks_of_a_cancelled_request_are_free_in_the_same_step(loaded, either_way):
+    """One that waits for them is admitted, and computed, in that very step."""
+    requests = [request(prompt(9, n), max_tokens=247) for n in range(5)]  # the whole context each
+
+    def act():
+        run = Stepped(loaded, requests)
+        run.stepper.scheduler.max_running = 8  # so that it is the blocks that do not suffice
+        for _ in range(3):
+            run.stepper.step()
+        gone, waiting = run.jobs[2], run.jobs[4]
+        assert (waiting.lease, run.stepper.cache.free) == (None, 0)
+        room = set(gone.lease.table)
+        gone.cancelled = True
+        run.stepper.step()
+        assert gone.lease is None
+        assert set(waiting.lease.table) == room
+        assert waiting.generated == 1
+        for job in run.jobs:
+            job.cancelled = True
+        run.stepper.step()
+        return run.ended()
+
+    waited, alone = either_way(act)
+    assert len(waited[4]) == 1
+    assert alone[4] in (waited[4], [])  # its text may not have been told yet

@@ -64,7 +64,8 @@ async def test_a_service_becomes_ready_and_stops(supervise):
     assert len(under_test._path) < 100
 
 
-async def test_a_killed_service_is_back_at_once_however_often(supervise):
+async def test_a_killed_service_is_back_at_once_however_often(supervise, monkeypatch):
+    monkeypatch.setattr(module, "STEADY_S", 0.0)  # it has served for a while each time
     under_test = supervise(serving())
     for count in range(5):
         await under_test.wait_ready(10)

@@ -90,6 +90,7 @@ class Supervised(GenerationSupervisor):
     async def _child(self) -> AsyncIterator[FakeProcess]:  # type: ignore[override]
         self.started.append(self.time.monotonic())
         process = self.processes.pop(0)
+        self._process = process  # type: ignore[assignment]
         if not self.processes:
             await self.stop()
         yield process
@@ -125,6 +126,69 @@ async def test_a_crash_is_started_again_at_once():
     assert supervisor.started[1] - at < 2.0
     await supervisor.wait_ready(60)
     assert supervisor.restarts == 1
+    await supervisor.stop()
+    await task
+
+
+async def serve(supervisor: Supervised, process: FakeProcess, seconds: float, code: int) -> None:
+    """Let a process be ready for so long, and then end by itself."""
+    while supervisor._process is not process or supervisor.status.state is not State.READY:
+        await asyncio.sleep(0)
+    until = supervisor.time.monotonic() + seconds
+    while supervisor.time.monotonic() < until:
+        await asyncio.sleep(0)
+    process.end(code)
+    while supervisor.status.state is State.READY:
+        await asyncio.sleep(0)
+
+
+async def ends_of(*lives: tuple[float, int]) -> list[float]:
+    """Return the pauses after processes that were ready for so many seconds, and how each ended."""
+    processes = [FakeProcess() for _ in lives]
+    supervisor = Supervised([*processes, FakeProcess()])
+    task, ended = asyncio.create_task(supervisor.run()), []
+    for process, (seconds, code) in zip(processes, lives, strict=True):
+        await serve(supervisor, process, seconds, code)
+        ended.append(supervisor.time.monotonic())
+    await task
+    return [start - end for start, end in zip(supervisor.started[1:], ended, strict=True)]
+
+
+LONG = module.STEADY_S + 1
+
+
+@pytest.mark.parametrize("code", [-9, -11, 0, 1])
+async def test_sudden_ends_soon_after_it_was_ready_are_failed_starts(code):
+    assert await ends_of((2, code), (50, code), (2, code), (2, code)) == [0.5, 1.0, 60.0, 4.0]
+
+
+async def test_what_has_served_for_long_is_back_at_once_however_often():
+    assert await ends_of(*[(LONG, -9)] * 6) == [0.5] * 6
+
+
+async def test_three_sudden_ends_in_more_than_ten_minutes_bring_no_pause():
+    lives = (2, -9), (2, -9), (module.BREAKER_WINDOW_S, -9), (2, -9), (2, -9)
+    assert await ends_of(*lives) == [0.5, 1.0, 0.5, 0.5, 1.0]
+
+
+async def test_a_long_run_makes_the_next_pause_short_again():
+    assert await ends_of((2, -9), (2, -9), (LONG, 70)) == [0.5, 1.0, 60.0]  # of a failed device
+    later = module.BREAKER_WINDOW_S + 1
+    assert await ends_of((2, -9), (2, -9), (later, 70), (later, 70)) == [0.5, 1.0, 0.5, 0.5]
+
+
+async def test_an_engine_that_has_ended_in_a_process_that_lives_is_replaced():
+    first = FakeProcess()
+    supervisor = Supervised([first, FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    supervisor.service.health_now = Health(ready=False)
+    began = supervisor.time.monotonic()
+    while not first.signals and supervisor.time.monotonic() < began + 60:
+        await asyncio.sleep(0)
+    assert first.signals
+    assert supervisor.time.monotonic() - began < 5
+    supervisor.service.health_now = READY
+    await supervisor.wait_ready(60)
     await supervisor.stop()
     await task
 

@@ -10,6 +10,7 @@ from kogpt_bot.errors import ConfigurationError, ModelError
 from kogpt_bot.generation.loading import LoadOptions
 from kogpt_bot.generation.options import ServiceOptions
 from kogpt_bot.ops.generation import GenerationLink, service_options
+from kogpt_bot.pseudonym import Pseudonyms
 
 
 class FakeClient:
@@ -70,7 +71,7 @@ async def settle():
 @pytest.fixture
 async def link():
     ways = Ways()
-    link = GenerationLink(GenerationSettings(model="a"), ways)
+    link = GenerationLink(GenerationSettings(model="a"), Pseudonyms(b"k" * 32), ways)
     link.ways = ways.made
     link.start()
     await settle()
