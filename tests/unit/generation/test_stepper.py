@@ -1,118 +1,14 @@
 """Steps of a device that works by itself: text is told while it computes, and is the same text."""
 
 import asyncio
-import dataclasses
-import itertools
 
 import pytest
-import torch
 
-from kogpt_bot.errors import GenerationError, GenerationExpired
-from kogpt_bot.generation import replies
 from kogpt_bot.generation import stepper as steps
 from kogpt_bot.generation.engine import Engine
-from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.model import GPTJ
-from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, SamplingParams
-
-GREEDY = SamplingParams(temperature=0, seed=0)
-
-
-@pytest.fixture(scope="module")
-def weighted(checkpoints):
-    return load(LoadOptions(model=str(checkpoints["tied"]), device="cpu", dtype="float32"))
-
-
-@pytest.fixture
-def loaded(weighted, monkeypatch):
-    """Return a model whose logits depend on a token and its position alone: to the last bit the
-    same in any company."""
-    generator = torch.Generator().manual_seed(0)
-    table = torch.randn(997, weighted.info.vocab_size, generator=generator) * 3
-
-    def forward(_store, tokens, positions, _slots, segments):
-        rows = [
-            each.row + each.length - each.want + n for each in segments for n in range(each.want)
-        ]
-        return table[(tokens[rows] * 31 + positions[rows] * 17) % len(table)]
-
-    monkeypatch.setattr(weighted.model, "forward", forward)
-    return weighted
-
-
-def prompt(length, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randint(5, 600, (length,), generator=generator).tolist())
-
-
-def request(ids, **fields):
-    fields = {"params": GREEDY, "max_tokens": 12, "channel": str(ids)} | fields
-    return GenerationRequest("r", ids, **fields)
-
-
-class Stepped:
-    """An engine without a thread: its steps are taken one by one, and what it tells is kept."""
-
-    def __init__(self, loaded, requests, eos=None):
-        info = dataclasses.replace(loaded.info, eos_token_id=eos)
-        self._engine = Engine(
-            dataclasses.replace(loaded, info=info),
-            max_sequences=4, step_tokens=32, cache_tokens=1024,
-        )  # fmt: skip
-        self.stepper = self._engine._stepper
-        self.told = []
-        self.stepper._tell = self.told.extend
-        self.jobs = [self._engine._job(each) for each in requests]
-        for job in self.jobs:
-            self.stepper.scheduler.add(job)
-
-    def run(self, before=lambda _step: None):
-        """Take steps until there is nothing to do; return what each request was told."""
-        for number in itertools.count():
-            before(number)
-            if not self.stepper.step():
-                break
-        return self.ended()
-
-    def ended(self):
-        """Return what each request was told, after making sure that nothing is left."""
-        assert self.stepper.cache.used == 0, "a block is still held"
-        assert (self.stepper._written, self.stepper._events) == ([], [])
-        return [self._of(job) for job in self.jobs]
-
-    def _of(self, wanted):
-        events = [event for job, event in self.told if job is wanted]
-        return [each if isinstance(each, Chunk) else (type(each), str(each)) for each in events]
-
-
-@pytest.fixture
-def either_way(monkeypatch):
-    """Return a function that does something with a device that is waited for, and with one that
-    works by itself; it returns what came of each."""
-
-    def both(act):
-        found = []
-        for asynchronous in (False, True):
-            with monkeypatch.context() as patch:
-                patch.setattr(GPTJ, "asynchronous", asynchronous)
-                found.append(act())
-        return found
-
-    return both
-
-
-def text_of(events):
-    return "".join(each.text for each in events if isinstance(each, Chunk))
-
-
-def greedy(loaded, ids, count=40):
-    """Return the tokens and the text that follow a prompt."""
-    (events,) = Stepped(loaded, [request(ids, max_tokens=count)]).run()
-    return [token for each in events for token in each.token_ids], text_of(events)
-
-
-def reasons(told):
-    return [events[-1].finish_reason for events in told]
+from kogpt_bot.generation.request import FinishReason, SamplingParams
+from tests.fakes.stepped import Stepped, greedy, prompt, reasons, request, spoil, text_of
 
 
 def test_requests_of_every_kind_are_told_the_same(loaded, either_way):
@@ -152,111 +48,6 @@ def test_the_end_token_ends_a_sequence_without_text(loaded, either_way):
     assert (alone[1][-1].finish_reason, alone[1][-1].completion_tokens) == ("length", at + 5)
 
 
-def spoil(monkeypatch, loaded, how):
-    """Let every forward pass go through `how`, which is told its number, its segments and what
-    does it."""
-    forward, numbers = loaded.model.forward, itertools.count()
-
-    def spoilt(*given):
-        return how(next(numbers), given[-1], lambda: forward(*given))
-
-    monkeypatch.setattr(loaded.model, "forward", spoilt)
-
-
-def stop_in_the_middle(loaded, ids):
-    """Return a string with which the text of a prompt ends, and how many tokens that takes."""
-    (events,) = Stepped(loaded, [request(ids, max_tokens=40)]).run()
-    for count in range(5, 30):
-        before, text = text_of(events[: count - 1]), text_of(events[:count])
-        stop = text[len(before) - 1 :]
-        if len(text) > len(before) and stop not in before:
-            return stop, count
-    raise AssertionError("no token of it gives text of its own")
-
-
-def test_a_step_that_fails_fails_what_is_not_whole(monkeypatch, loaded, either_way):
-    """The text of the last step makes one of the requests whole: it has ended."""
-    stop, count = stop_in_the_middle(loaded, prompt(9))
-    requests = [
-        request(prompt(5, 1), max_tokens=40, logprobs=1),
-        request(prompt(9), stop=(stop,), max_tokens=40),
-        request(prompt(6, 2), max_tokens=40),
-    ]
-
-    def act():
-        with monkeypatch.context() as patch:
-
-            def fails(number, _segments, forward):
-                if number == count:
-                    raise RuntimeError("a fault in the kernel")
-                return forward()
-
-            spoil(patch, loaded, fails)
-            return Stepped(loaded, requests).run()
-
-    waited, alone = either_way(act)
-    assert alone == waited
-    failed = GenerationError, "the computation failed: a fault in the kernel"
-    assert [alone[0][-1], alone[2][-1]] == [failed, failed]
-    assert alone[1][-1].finish_reason is FinishReason.STOP
-    assert [len(each) for each in alone] == [count + 1] * 3
-
-
-@pytest.mark.parametrize("whole", range(4))
-def test_a_step_without_memory_is_done_again_without_what_is_whole(
-    monkeypatch, loaded, either_way, whole
-):
-    prompts = [prompt(5 + n, n) for n in range(4)]
-    stop, count = stop_in_the_middle(loaded, prompts[whole])
-    requests = [
-        request(ids, max_tokens=count + 3, stop=(stop,) if n == whole else ())
-        for n, ids in enumerate(prompts)
-    ]
-
-    def act():
-        with monkeypatch.context() as patch:
-
-            def short(number, _segments, forward):
-                if number == count:
-                    raise torch.OutOfMemoryError("CUDA out of memory")
-                return forward()
-
-            spoil(patch, loaded, short)
-            return Stepped(loaded, requests).run()
-
-    waited, alone = either_way(act)
-    assert reasons(waited) == ["stop" if n == whole else "length" for n in range(4)]
-    assert alone == waited
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("params", [GREEDY, SamplingParams(seed=1, top_k=30)], ids=["greedy", ""])
-def test_a_row_that_is_not_finite_fails_alone(monkeypatch, loaded, either_way, params, value):
-    requests = [request(prompt(5 + n, n), params=params) for n in range(3)]
-
-    def act():
-        with monkeypatch.context() as patch:
-
-            def poisoned(_number, segments, forward):
-                logits = forward().clone()
-                for row, segment in enumerate(segments):
-                    if segment.start == 6 + 4 and segment.length == 1 and segment.table[0] == sick:
-                        logits[row, 17] = value
-                return logits
-
-            run = Stepped(loaded, requests)
-            run.stepper.step()
-            sick = run.jobs[1].lease.table[0]
-            spoil(patch, loaded, poisoned)
-            return run.run()
-
-    waited, alone = either_way(act)
-    assert alone == waited
-    assert alone[1][-1] == (GenerationError, steps.NOT_FINITE)
-    assert len(alone[1]) == 6  # five tokens, and the error
-    assert [alone[n][-1].completion_tokens for n in (0, 2)] == [12, 12]
-
-
 @pytest.mark.parametrize("at", [1, 2, 5])
 def test_a_request_that_is_cancelled_is_told_no_more(loaded, either_way, at):
     requests = [request(prompt(5 + n, n), logprobs=0) for n in range(3)]
@@ -291,33 +82,6 @@ def test_nothing_is_left_when_all_are_cancelled(loaded, either_way):
     for whole, told in zip(waited, alone, strict=True):
         assert len(whole) == 3
         assert told in (whole, whole[:2])
-
-
-@pytest.mark.parametrize("how", ["late", "closed"])
-def test_what_was_written_is_told_before_it_is_given_up(loaded, either_way, how):
-    requests = [request(prompt(5 + n, n), deadline_s=60.0 if n == 1 else None) for n in range(3)]
-    whole = Stepped(loaded, requests).run()
-
-    def act():
-        run = Stepped(loaded, requests)
-        now = [0.0]
-        run.stepper._clock = lambda: now[0]
-        for job in run.jobs:
-            job.arrived = 0.0
-        for _ in range(4):
-            run.stepper.step()
-        if how == "closed":
-            run.stepper.fail_all(GenerationError("the engine was closed"))
-            return run.ended()
-        now[0] = 61.0
-        return run.run()
-
-    waited, alone = either_way(act)
-    assert waited[1][:-1] == whole[1][:4]
-    assert alone == waited
-    given_up = [n for n in range(3) if not isinstance(alone[n][-1], Chunk)]
-    assert given_up == ([1] if how == "late" else [0, 1, 2])
-    assert alone[1][-1][0] is (GenerationExpired if how == "late" else GenerationError)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -375,28 +139,3 @@ async def test_streams_of_a_device_that_works_by_itself_are_the_same(monkeypatch
 
     assert [whole(each) for each in found] == [whole(each) for each in wanted]
     assert reasons(found) == reasons(wanted)
-
-
-def test_short_memory_for_a_score_loses_no_token_of_the_others(monkeypatch, loaded, either_way):
-    requests = [request(prompt(5 + n, n), max_tokens=3 + n, logprobs=1) for n in range(3)]
-    whole = Stepped(loaded, requests).run()
-    calls = itertools.count()
-    exact = replies.score
-
-    def short(*given):
-        if next(calls) == 4:  # of the second request, in the second step
-            raise torch.OutOfMemoryError("no memory")
-        return exact(*given)
-
-    def act():
-        nonlocal calls
-        calls = itertools.count()
-        with monkeypatch.context() as patch:
-            patch.setattr(replies, "score", short)
-            return Stepped(loaded, requests).run()
-
-    waited, alone = either_way(act)
-    for found in (waited, alone):
-        for events, wanted in zip(found, whole, strict=True):
-            assert text_of(events) == text_of(wanted)
-            assert events[-1] == wanted[-1]
