@@ -164,7 +164,8 @@ class Stepper:
         self._speak(self._written)  # which may end some of them
         with self.lock:
             self.cache.drop_idle()
-        self._store.release(self.cache.free_runs())
+        if not self.cache.moves:  # what is still to be moved may lie in blocks that are free now
+            self._store.release(self.cache.free_runs())
         plan = [(each, count) for each, count in plan if each.lease is not None]
         middle = (len(plan) + 1) // 2
         for half in (plan[:middle], plan[middle:]):
@@ -181,9 +182,10 @@ class Stepper:
                 self._fail_part(half, short if _is_out_of_memory(error) else failed)
 
     def _run(self, plan: Sequence[Part]) -> None:
-        if self.cache.moves:
-            self._store.carry_out(self.cache.moves)
-            self.cache.moves.clear()
+        while self.cache.moves:
+            # One by one: after a failure it is not done again, for its source may be another's now.
+            self._store.carry_out(self.cache.moves[:1])
+            del self.cache.moves[0]
         segments, flat = _batch(plan)
         logits = self._model.forward(self._store, *flat, segments)
         self._speak(self._written)
