@@ -1,7 +1,10 @@
 """Small random GPT-J checkpoints, made with transformers, and a byte-level tokenizer."""
 
 import pytest
+import torch
 
+from kogpt_bot.generation.loading import LoadOptions, load
+from kogpt_bot.generation.model import GPTJ
 from tests.fakes.checkpoints import KOGPT_LIKE, SMALL, TIED, make_checkpoint
 
 
@@ -11,3 +14,42 @@ def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkpoints")
     shapes = {"small": SMALL, "kogpt-like": KOGPT_LIKE, "tied": TIED}
     return {name: make_checkpoint(root / name, **shape) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def weighted(checkpoints):
+    """Return a model with its tokenizer, for `loaded`."""
+    return load(LoadOptions(model=str(checkpoints["tied"]), device="cpu", dtype="float32"))
+
+
+@pytest.fixture
+def loaded(weighted, monkeypatch):
+    """Return a model whose logits depend on a token and its position alone: to the last bit the
+    same in any company."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(997, weighted.info.vocab_size, generator=generator) * 3
+
+    def forward(_store, tokens, positions, _slots, segments):
+        rows = [
+            each.row + each.length - each.want + n for each in segments for n in range(each.want)
+        ]
+        return table[(tokens[rows] * 31 + positions[rows] * 17) % len(table)]
+
+    monkeypatch.setattr(weighted.model, "forward", forward)
+    return weighted
+
+
+@pytest.fixture
+def either_way(monkeypatch):
+    """Return a function that does something with a device that is waited for, and with one that
+    works by itself; it returns what came of each."""
+
+    def both(act):
+        found = []
+        for asynchronous in (False, True):
+            with monkeypatch.context() as patch:
+                patch.setattr(GPTJ, "asynchronous", asynchronous)
+                found.append(act())
+        return found
+
+    return both

@@ -18,8 +18,33 @@ def a(text):
     return Chunk(text, (1,), (TokenLogprob(1, text, -0.5),))
 
 
+@pytest.fixture
+async def time(monkeypatch):
+    """Let the loop's time stand still; return what moves it: a number of seconds."""
+    now = [1000.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
+
+    def pass_(seconds):
+        now[0] += seconds
+
+    return pass_
+
+
 async def soon(awaitable):
     return await asyncio.wait_for(awaitable, 5)
+
+
+async def settle():
+    """Let all that can be done without time passing be done."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def at_once(events):
+    """Take what can be taken without time passing; fail where there is nothing."""
+    reader = asyncio.create_task(events.take())
+    await settle()
+    return reader.result()
 
 
 async def test_without_an_interval_each_event_is_told_as_it_comes():
@@ -43,31 +68,49 @@ async def test_what_came_while_nobody_read_is_joined_to_the_end():
     assert (found.prompt_tokens, found.completion_tokens, found.seed) == (3, 4, 5)
 
 
-async def test_the_first_text_is_told_at_once_and_the_next_when_it_is_time():
-    loop = asyncio.get_running_loop()
-    events = EventStream(0.05)
+async def test_the_first_text_is_told_at_once_and_the_next_when_it_is_time(time):
+    events = EventStream(0.5)
     events.put(Chunk("", (1,)))  # part of a character: nothing to read yet
-    assert (await soon(events.take())).text == ""
+    assert (await at_once(events)).text == ""
     events.put(a("a"))
-    assert (await soon(events.take())).text == "a"
-    begun = loop.time()
+    assert (await at_once(events)).text == "a"
     reader = asyncio.create_task(events.take())
     for text in "bcd":
-        await asyncio.sleep(0)
+        time(0.125)
+        await settle()
         events.put(a(text))
-    assert (await soon(reader)).text == "bcd"
-    assert loop.time() - begun >= 0.045
+    await settle()
+    assert not reader.done()
+    time(0.125)
+    await settle()
+    assert reader.result().text == "bcd"
 
 
-async def test_a_reader_that_was_away_longer_than_the_interval_is_told_at_once():
-    events = EventStream(0.01)
+async def test_a_reader_that_was_away_longer_than_the_interval_is_told_at_once(time):
+    events = EventStream(0.5)
     events.put(a("a"))
-    await soon(events.take())
-    await asyncio.sleep(0.02)
+    await at_once(events)
+    time(0.75)
     reader = asyncio.create_task(events.take())
-    await asyncio.sleep(0.02)  # the reader waits for an event now, not for the time
+    await settle()
+    assert not reader.done()  # it waits for an event now, not for the time
     events.put(a("b"))
-    assert (await soon(reader)).text == "b"
+    await settle()
+    assert reader.result().text == "b"
+
+
+async def test_a_reader_that_waited_for_longer_than_the_interval_is_told_at_once(time):
+    events = EventStream(0.5)
+    events.put(a("a"))
+    await at_once(events)
+    reader = asyncio.create_task(events.take())
+    await settle()
+    time(0.75)
+    await settle()
+    assert not reader.done()
+    events.put(a("b"))
+    await settle()
+    assert reader.result().text == "b"
 
 
 async def test_the_end_is_not_kept_waiting():
@@ -77,8 +120,7 @@ async def test_the_end_is_not_kept_waiting():
     reader = asyncio.create_task(events.take())
     await asyncio.sleep(0)
     events.put(a("b"))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await settle()
     assert not reader.done()
     events.put(END)
     assert (await soon(reader)).text == "b!"

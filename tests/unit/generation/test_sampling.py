@@ -6,49 +6,34 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-    TypicalLogitsWarper,
-)
 
 from kogpt_bot.generation import sampling
 from kogpt_bot.generation.candidates import weights_of
 from kogpt_bot.generation.penalties import SamplingState, penalised
 from kogpt_bot.generation.request import SamplingParams
 from kogpt_bot.generation.sampling import Way, sample
+from tests.fakes.processors import distribution
 
 VOCABULARY = 97
 
 
-def reference(logits, tokens, p):
-    """Return the distribution that transformers would draw from."""
-    processors = LogitsProcessorList()
-    if p.repetition_penalty != 1:
-        processors.append(RepetitionPenaltyLogitsProcessor(p.repetition_penalty))
-    if p.no_repeat_ngram_size:
-        processors.append(NoRepeatNGramLogitsProcessor(p.no_repeat_ngram_size))
-    if p.temperature != 1:
-        processors.append(TemperatureLogitsWarper(p.temperature))
-    if p.top_k:
-        processors.append(TopKLogitsWarper(min(p.top_k, VOCABULARY)))
-    if p.top_p < 1:
-        processors.append(TopPLogitsWarper(p.top_p))
-    if p.min_p:
-        processors.append(MinPLogitsWarper(p.min_p))
-    if p.typical_p < 1:
-        processors.append(TypicalLogitsWarper(p.typical_p))
-    return processors(torch.tensor([tokens]), logits.clone().unsqueeze(0))[0].softmax(-1)
+OUTPUT = 12  # tokens of a row that we take for its output
+
+
+def reference(logits, tokens, params):
+    """Return the distributions of a batch that transformers would draw from."""
+    rows = zip(logits, tokens, params, strict=True)
+    return torch.stack([distribution(x, t[:-OUTPUT], t[-OUTPUT:], p).float() for x, t, p in rows])
 
 
 def ours(logits, tokens, params):
     """Return our distributions of a batch."""
-    states = [SamplingState(p, VOCABULARY, t) for p, t in zip(params, tokens, strict=True)]
+    states = [
+        SamplingState(p, VOCABULARY, t[:-OUTPUT]) for p, t in zip(params, tokens, strict=True)
+    ]
+    for state, row in zip(states, tokens, strict=True):
+        for token in row[-OUTPUT:]:
+            state.add(token)
     values, ids = penalised(logits, states).sort(dim=-1, descending=True)
     weights = torch.from_numpy(weights_of(values.double().numpy(), params))
     return torch.zeros_like(logits).scatter(1, ids, (weights / weights.sum(-1, True)).float())
@@ -75,6 +60,10 @@ ALONE = [
     {"typical_p": 0.95},
     {"repetition_penalty": 1.3},
     {"repetition_penalty": 0.7},
+    {"presence_penalty": 0.75},
+    {"presence_penalty": -1.5},
+    {"frequency_penalty": 0.5},
+    {"frequency_penalty": -0.5},
     {"no_repeat_ngram_size": 1},
     {"no_repeat_ngram_size": 3},
 ]
@@ -84,7 +73,7 @@ ALONE = [
 def test_each_parameter_alone_is_transformers(fields):
     logits, tokens = logits_and_tokens(4, 1)
     params = [SamplingParams(**fields)] * 4
-    wanted = torch.stack([reference(logits[n], tokens[n], params[n]) for n in range(4)])
+    wanted = reference(logits, tokens, params)
     torch.testing.assert_close(ours(logits, tokens, params), wanted, atol=1e-5, rtol=1e-4)
 
 
@@ -96,6 +85,8 @@ some_params = st.builds(
     min_p=st.sampled_from([0.0, 0.02]),
     typical_p=st.sampled_from([1.0, 0.8]),
     repetition_penalty=st.sampled_from([1.0, 1.2]),
+    presence_penalty=st.sampled_from([0.0, 0.75]),
+    frequency_penalty=st.sampled_from([0.0, -0.5]),
     no_repeat_ngram_size=st.sampled_from([0, 2]),
 )
 
@@ -104,46 +95,8 @@ some_params = st.builds(
 @given(params=st.lists(some_params, min_size=1, max_size=6), seed=st.integers(0, 999))
 def test_rows_with_parameters_of_their_own_are_transformers_row_by_row(params, seed):
     logits, tokens = logits_and_tokens(len(params), seed)
-    wanted = torch.stack([reference(logits[n], tokens[n], each) for n, each in enumerate(params)])
+    wanted = reference(logits, tokens, params)
     torch.testing.assert_close(ours(logits, tokens, params), wanted, atol=1e-4, rtol=1e-3)
-
-
-def draw(logits, params, count):
-    """Return how often each token is drawn."""
-    state = SamplingState(params, VOCABULARY, [0])
-    counts = torch.zeros(VOCABULARY)
-    for _ in range(count // 500):
-        for token in sample(logits.expand(500, -1), [state] * 500):
-            counts[token] += 1
-    return counts
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        SamplingParams(seed=1),
-        SamplingParams(seed=2, temperature=0.6),
-        SamplingParams(seed=3, top_k=20),
-        SamplingParams(seed=4, top_p=0.7),
-        SamplingParams(seed=5, min_p=0.02),
-        SamplingParams(seed=6, typical_p=0.8),
-        SamplingParams(seed=7, repetition_penalty=1.5),
-        SamplingParams(seed=8, no_repeat_ngram_size=1),
-        SamplingParams(seed=9, temperature=0.6, top_k=20, top_p=0.9),
-        SamplingParams(seed=10, temperature=1.3, min_p=0.02, typical_p=0.9, repetition_penalty=1.2),
-    ],
-    ids=str,
-)
-def test_draws_follow_the_distribution(params):
-    """Chi-squared over 20,000 draws; the limit is that of p = 0.0001."""
-    logits, _ = logits_and_tokens(1, 5)
-    wanted = reference(logits[0], [0], params) * 20_000
-    counts = draw(logits, params, 20_000)
-    assert counts[wanted == 0].sum() == 0
-    common = wanted >= 5
-    statistic = float(((counts - wanted)[common] ** 2 / wanted[common]).sum())
-    freedom = int(common.sum()) - 1
-    assert statistic < freedom + 4 * (2 * freedom) ** 0.5 + 8
 
 
 def test_greedy_takes_the_likeliest_whatever_stands_beside_it():
@@ -284,47 +237,6 @@ def test_the_largest_are_found(vocabulary):
     values, ids = sampling._largest(logits, count)
     assert torch.equal(values, logits.topk(count).values)
     assert torch.equal(logits.gather(1, ids), values)
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        SamplingParams(seed=2, temperature=0.6),
-        SamplingParams(seed=3, top_k=30),
-        SamplingParams(seed=4, top_k=80),
-        SamplingParams(seed=5, top_p=0.8),
-        SamplingParams(seed=6, min_p=0.03),
-        SamplingParams(seed=8, temperature=0.8, top_k=60, top_p=0.95, min_p=0.01, typical_p=0.95),
-    ],
-    ids=str,
-)
-def test_draws_from_a_large_vocabulary_follow_the_distribution(params):
-    """Chi-squared, as above, by every way."""
-    generator = torch.Generator().manual_seed(5)
-    logits = torch.full((WIDE,), -40.0)
-    logits[torch.randperm(WIDE, generator=generator)[:300]] = (
-        torch.randn(300, generator=generator) * 2
-    )
-    processors = LogitsProcessorList([TemperatureLogitsWarper(params.temperature)])
-    if params.top_k:
-        processors.append(TopKLogitsWarper(params.top_k))
-    if params.top_p < 1:
-        processors.append(TopPLogitsWarper(params.top_p))
-    if params.min_p:
-        processors.append(MinPLogitsWarper(params.min_p))
-    if params.typical_p < 1:
-        processors.append(TypicalLogitsWarper(params.typical_p))
-    count = 4_000
-    wanted = processors(torch.zeros(1, 1), logits.unsqueeze(0))[0].softmax(-1) * count
-    state, counts = SamplingState(params, WIDE, [0]), torch.zeros(WIDE)
-    for _ in range(count // 100):
-        drawn = torch.tensor(sample(logits.expand(100, -1), [state] * 100))
-        counts += torch.bincount(drawn, minlength=WIDE)
-    assert counts[wanted < 1e-9].sum() == 0
-    common = wanted >= 5
-    statistic = float(((counts - wanted)[common] ** 2 / wanted[common]).sum())
-    freedom = int(common.sum()) - 1
-    assert statistic < freedom + 4 * (2 * freedom) ** 0.5 + 8
 
 
 def test_a_row_draws_the_same_whatever_ways_its_neighbours_go():

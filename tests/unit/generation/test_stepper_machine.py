@@ -1,0 +1,399 @@
+"""The stepper, the scheduler and the cache together, with a model that reads what the blocks hold.
+
+hypothesis drives them through arrivals, cancels, deadlines, failures and short memory in any order.
+"""
+
+import collections
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from kogpt_bot.errors import (
+    GenerationBusy,
+    GenerationError,
+    GenerationExpired,
+    GenerationOutOfMemory,
+)
+from kogpt_bot.generation import stepper as steps
+from kogpt_bot.generation.job import Job
+from kogpt_bot.generation.kv_blocks import BLOCK
+from kogpt_bot.generation.kv_cache import KVCache
+from kogpt_bot.generation.penalties import SamplingState
+from kogpt_bot.generation.replies import Replies
+from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, SamplingParams
+from kogpt_bot.generation.sampling import sample
+from kogpt_bot.generation.scheduler import Fit, Scheduler
+from tests.fakes.text_model import END, FIRST, VOCABULARY, Syllables, TextModel, logits_of
+
+BLOCKS = 12
+CONTEXT = 8 * BLOCK
+WAITING = 5
+STOP = 7  # the token of the syllable that some requests stop at
+PARAMS = [
+    SamplingParams(temperature=0, seed=0),
+    SamplingParams(temperature=0, seed=0),
+    SamplingParams(seed=1, top_p=0.9),
+    SamplingParams(seed=2, top_k=9, repetition_penalty=1.3, frequency_penalty=0.5),
+]
+FAULT, NO_MEMORY, NAN, CLOSED = "a fault", "no memory", "not finite", "the engine was closed"
+NEVER = 10**9  # moves
+# What befalls the passes of a step, one after the other.
+PASSES = [(FAULT,), (NO_MEMORY,), (NO_MEMORY, NO_MEMORY), (NO_MEMORY, FAULT), (NAN,)]
+
+
+def text(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(2, VOCABULARY, (count,), generator=generator).tolist()
+
+
+PERSONAS = [text(80, 1), text(80, 2)]
+
+FIELDS = st.fixed_dictionaries(
+    {
+        "params": st.sampled_from(PARAMS),
+        "stop": st.sampled_from([(), (chr(FIRST + STOP),)]),
+        "logprobs": st.sampled_from([None, None, 0, 2]),
+        "echo": st.booleans(),
+        "channel": st.sampled_from("abc"),
+        "priority": st.integers(0, 1),
+        "cache_salt": st.sampled_from(["", "", "", "x"]),
+        "deadline_s": st.sampled_from([None, None, 3.0]),
+    }
+)
+WANTED = [
+    Fit.NO, Fit.LATER, "busy", "shared", "evictions", "moved in", "answered", NAN,
+    (FAULT, "at first"), (FAULT, "again"), (NO_MEMORY, "at first"), (NO_MEMORY, "again"),
+    "a move", "a move without memory", ("cancelled", "running"), ("cancelled", "waiting"),
+    ("expired", "running"), ("expired", "waiting"),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def silence():
+    """Let no step that fails be logged with its traceback."""
+    with capture_logs():
+        yield
+
+
+class Alone:
+    """What a request is answered when nothing else is there."""
+
+    def __init__(self, request):
+        prompt, self.reason = list(request.prompt_ids), FinishReason.LENGTH
+        state = SamplingState(request.params, VOCABULARY, prompt)
+        whole, end = list(prompt), len(prompt) + request.max_tokens
+        while len(whole) < end and self.reason is FinishReason.LENGTH:
+            (token,) = sample(logits_of(whole).unsqueeze(0), [state])
+            state.add(token)
+            whole.append(token)
+            if token == END or (token == STOP and request.stop):
+                self.reason = FinishReason.STOP
+        self.generated = whole[len(prompt) :]
+        begin = 0 if request.echo else len(prompt)
+        self.tokens = tuple(whole[begin:])
+        self.logprobs = []
+        if request.logprobs is not None:
+            self.logprobs = [
+                float(logits_of(whole[:at]).log_softmax(-1)[whole[at]]) if at else None
+                for at in range(begin, len(whole))
+            ]
+        said = self.generated[: -1 if self.reason is FinishReason.STOP else None]
+        self.text = Syllables().decode(prompt[begin:] + said)
+
+
+class Machine:
+    """A stepper to which everything happens that can, in the order of `data`. It counts what came
+    to pass in `seen`."""
+
+    def __init__(self, data, seen):
+        self.data, self.seen = data, seen
+        self.now = 0.0
+        self.jobs = {}  # job -> what it is answered alone
+        self.checked = collections.defaultdict(lambda: (0, 0, 0))  # tokens, characters, scores
+        self.last = {}  # job -> what it was told last
+        self.cancelled = set()
+        self.may_fail = set()  # because of what befell a step that they were in
+        self.coming, self.moves_until_fault, self.tried = [], NEVER, False
+        self.model = TextModel(asynchronous=data.draw(st.booleans()))
+        self.model.before, self.model.after = self.before_pass, self.after_pass
+        self.stepper = steps.Stepper(
+            self.model,
+            KVCache(BLOCKS, data.draw(st.sampled_from([0, 6, 6]))),
+            Scheduler(max_running=4, step_tokens=24, max_waiting=WAITING),
+            Replies(Syllables(), END),
+            self.tell,
+            lambda: self.now,
+        )
+        self.cache, self.scheduler = self.stepper.cache, self.stepper.scheduler
+        self.model.store.before_move = self.before_move
+        fit = self.stepper._fit
+
+        def watched(sequence):
+            self.seen[found := fit(sequence)] += 1
+            return found
+
+        self.stepper._fit = watched
+
+    # --- what it does, and what befalls it ------------------------------------------------------
+
+    def tell(self, events):
+        for job, event in events:
+            assert job not in self.cancelled or str(event) == CLOSED, "told after it was cancelled"
+            assert not self.ended(job), "told after its end"
+            self.last[job] = event
+            if isinstance(event, Chunk):
+                self.check_answer(job, event)
+            else:
+                self.check_error(job, event)
+
+    def ended(self, job):
+        last = self.last.get(job, Chunk())
+        return not isinstance(last, Chunk) or last.finish_reason is not None
+
+    def check_answer(self, job, chunk):
+        """Check a piece, and where it is the last one that nothing is missing."""
+        alone, (tokens, letters, scores) = self.jobs[job], self.checked[job]
+        ends = (
+            tokens + len(chunk.token_ids),
+            letters + len(chunk.text),
+            scores + len(chunk.logprobs),
+        )
+        assert chunk.token_ids == alone.tokens[tokens : ends[0]]
+        assert chunk.text == alone.text[letters : ends[1]]
+        for found, wanted in zip(chunk.logprobs, alone.logprobs[scores:], strict=False):
+            assert found.logprob == wanted or math.isclose(found.logprob, wanted, abs_tol=1e-4)
+        self.checked[job] = ends
+        if chunk.finish_reason is not None:
+            assert ends == (len(alone.tokens), len(alone.text), len(alone.logprobs))
+            assert chunk.finish_reason is alone.reason
+            assert chunk.prompt_tokens == len(job.request.prompt_ids)
+            assert chunk.completion_tokens == len(alone.generated)
+
+    def check_error(self, job, error):
+        if isinstance(error, GenerationExpired):
+            assert job.deadline <= self.now
+            self.seen["expired", "running" if job.computed else "waiting"] += 1
+        elif str(error) != CLOSED:
+            assert job in self.may_fail
+            short = isinstance(error, GenerationOutOfMemory)
+            assert short or FAULT in str(error) or str(error) == steps.NOT_FINITE
+
+    def before_pass(self, segments):
+        held = collections.Counter(n for s in self.scheduler.running for n in s.lease.table)
+        free = {n for begin, length in self.cache.free_runs() for n in range(begin, begin + length)}
+        for each in segments:
+            written = each.table[each.start // BLOCK : -(-each.end // BLOCK)]
+            if any(held[block] != 1 or block in free for block in written):
+                self.model.faults.append("a block has two writers, or a reader beside its writer")
+        if self.coming and self.coming[0] is not NAN:
+            self.fail(self.coming.pop(0), segments)
+
+    def after_pass(self, segments, logits):
+        if self.coming and len(logits):
+            sick = [each for each in segments if each.want][-1]
+            self.seen[self.coming.pop(0)] += 1
+            self.may_fail.update(s for s in self.scheduler.running if s.lease.table is sick.table)
+            logits[-1, 3] = math.nan
+
+    def before_move(self):
+        self.moves_until_fault -= 1
+        if self.moves_until_fault < 0 and self.coming and self.coming[0] is not NAN:
+            self.seen["a move without memory" if self.coming[0] is NO_MEMORY else "a move"] += 1
+            self.fail(self.coming.pop(0), ())
+
+    def fail(self, what, segments):
+        """Raise; what is in this pass may fail by it, unless it is tried again."""
+        if what is FAULT or self.tried:
+            tables = [each.table for each in segments]
+            for each in self.scheduler.running:
+                if not tables or any(each.lease.table is table for table in tables):
+                    self.may_fail.add(each)
+        self.seen[what, "again" if self.tried else "at first"] += 1
+        self.tried = True
+        raise RuntimeError(FAULT) if what is FAULT else torch.OutOfMemoryError(NO_MEMORY)
+
+    # --- what may happen ------------------------------------------------------------------------
+
+    def a_request_comes(self):
+        persona = self.data.draw(st.sampled_from(PERSONAS))
+        shared = self.data.draw(st.sampled_from([0, 20, 33, 50, 64]))
+        own = text(self.data.draw(st.integers(1, 20)), self.data.draw(st.integers(10, 12)))
+        self.ask(persona[:shared] + own)
+
+    def a_next_turn_comes(self):
+        said = [[*j.request.prompt_ids, *self.jobs[j].generated] for j in self.jobs]
+        own = text(self.data.draw(st.integers(1, 6)), 20)
+        if said := [each for each in said if len(each) + len(own) < CONTEXT]:
+            self.ask(self.data.draw(st.sampled_from(said)) + own)
+
+    def ask(self, prompt):
+        fields, more = self.data.draw(FIELDS), self.data.draw(st.integers(0, 20))
+        more = min(max(more, not fields["echo"]), CONTEXT - len(prompt))
+        request = GenerationRequest("r", tuple(prompt), max_tokens=more, **fields)
+        job = Job.make(request, self.now, VOCABULARY, Syllables())
+        if self.scheduler.waiting == WAITING:
+            with pytest.raises(GenerationBusy):
+                self.scheduler.add(job)
+            self.seen["busy"] += 1
+        else:
+            self.scheduler.add(job)
+            self.jobs[job] = Alone(request)
+
+    def some_steps_are_taken(self):
+        for _ in range(self.data.draw(st.integers(1, 6))):
+            self.step()
+
+    def a_step_goes_wrong(self):
+        coming = self.data.draw(st.sampled_from(PASSES))
+        self.step(coming, self.data.draw(st.sampled_from([0, 0, 1, 3, NEVER])))
+
+    def step(self, coming=(), moves=NEVER):
+        self.coming, self.moves_until_fault, self.tried = list(coming), moves, False
+        self.stepper.step()
+        self.coming = []
+        assert self.model.faults == []
+        assert not any(job.deadline <= self.now for job in self.live())
+        self.check_blocks()
+
+    def live(self):
+        return [job for job in self.jobs if not self.ended(job) and job not in self.cancelled]
+
+    def a_reader_goes_away(self):
+        """Do as `Engine.generate` does then."""
+        if live := self.live():
+            job = self.data.draw(st.sampled_from(live))
+            self.seen["cancelled", "running" if job.lease else "waiting"] += 1
+            self.cancelled.add(job)
+            job.cancelled = True
+            if job.lease is None:
+                self.scheduler.remove(job)
+
+    def time_passes(self):
+        self.now += 2.0
+
+    def all_is_given_up(self):
+        self.stepper.fail_all(GenerationError(CLOSED))
+        assert self.live() == []
+        self.check_blocks()
+
+    def check_blocks(self):
+        cache, leases = self.cache, [s.lease for s in self.scheduler.running]
+        held = {block for lease in leases for block in lease.table}
+        held |= {node.block for lease in leases for node in lease.path}  # the same as another has
+        assert cache.used == len(held)
+        assert cache.used + cache.idle + cache.free == BLOCKS
+        self.seen["shared"] += cache.shared
+
+    def end(self):
+        """Let all be answered that still lives; then nothing is held."""
+        for number in itertools.count():
+            self.step()
+            if not (self.scheduler.running or self.scheduler.waiting):
+                break
+            assert number < 2000, "it never ends"
+        for job in self.jobs:
+            assert self.ended(job) or job in self.cancelled
+        assert (self.stepper._written, self.stepper._events) == ([], [])
+        assert self.cache.used == 0
+        self.cache.drop_idle()
+        assert (self.cache.free, self.cache.host_used, self.cache.score_bytes) == (BLOCKS, 0, 0)
+        assert not self.cache._roots
+        self.seen["evictions"] += self.cache.counts.evictions
+        self.seen["moved in"] += self.cache.counts.moved_in
+        self.seen["answered"] += sum(isinstance(each, Chunk) for each in self.last.values())
+
+
+HAPPENS = [
+    *[Machine.a_request_comes] * 5, *[Machine.a_next_turn_comes] * 3,
+    *[Machine.some_steps_are_taken] * 6, *[Machine.a_step_goes_wrong] * 3,
+    Machine.a_reader_goes_away, *[Machine.time_passes] * 2,
+]  # fmt: skip
+
+
+def test_every_request_is_answered_as_if_it_were_alone_or_ends_once_with_a_cause():
+    seen = collections.Counter()
+
+    @settings(max_examples=120, deadline=None)
+    @given(
+        data=st.data(),
+        happens=st.lists(st.sampled_from(HAPPENS), min_size=15, max_size=40),
+        given_up=st.booleans(),
+    )
+    def everything_happens(data, happens, given_up):
+        machine = Machine(data, seen)
+        for each in happens:
+            each(machine)
+        if given_up:
+            machine.all_is_given_up()
+        machine.end()
+
+    everything_happens()
+    missing = [what for what in WANTED if not seen[what]]
+    assert not missing, "it never came to this"
+
+
+class Rig:
+    """A stepper that answers one request at a time, and whose moves fail when they are told to."""
+
+    def __init__(self):
+        self.model = TextModel()
+        self.told = []
+        self.stepper = steps.Stepper(
+            self.model,
+            KVCache(6, 12),
+            Scheduler(max_running=4, step_tokens=200),
+            Replies(Syllables(), None),
+            self.told.extend,
+        )
+
+    def ask(self, prompt):
+        """Return the last that is told, and the tokens of the answer."""
+        request = GenerationRequest("r", tuple(prompt), params=PARAMS[0], max_tokens=6)
+        job = Job.make(request, 0.0, VOCABULARY, Syllables())
+        self.stepper.scheduler.add(job)
+        while self.stepper.step():
+            pass
+        events = [event for to, event in self.told if to is job]
+        return events[-1], tuple(t for e in events if isinstance(e, Chunk) for t in e.token_ids)
+
+    def fail_move(self, number, error):
+        moves = itertools.count()
+
+        def before_move():
+            if next(moves) == number:
+                raise error
+
+        self.model.store.before_move = before_move
+
+
+def greedy(prompt):
+    """Return the first tokens that follow a prompt."""
+    whole = list(prompt)
+    for _ in range(6):
+        whole.append(int(logits_of(whole).argmax()))
+    return tuple(whole[len(prompt) :])
+
+
+def test_moves_are_not_done_again_when_one_after_them_fails():
+    """What was done first has copied from blocks that others were moved to."""
+    rig, first, second = Rig(), text(90, 1), text(90, 2)
+    assert rig.ask(first)[1] == greedy(first)
+    assert rig.ask(second)[1] == greedy(second)  # the first went to the host
+    rig.fail_move(9, RuntimeError(FAULT))  # of five there and five back
+    assert isinstance(rig.ask(first)[0], GenerationError)
+    assert rig.ask(second)[1] == greedy(second)
+    assert rig.ask(first)[1] == greedy(first)
+
+
+def test_what_is_still_to_be_moved_is_not_given_back_when_memory_is_short():
+    rig, first = Rig(), text(60, 1)
+    rig.ask(first)
+    other = first[:40] + text(5, 3)  # half a block is copied
+    rig.fail_move(0, torch.OutOfMemoryError(NO_MEMORY))
+    assert rig.ask(other)[1] == greedy(other)
+    assert rig.model.faults == []
