@@ -28,7 +28,7 @@ from kogpt_bot.generation.replies import Replies
 from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, SamplingParams
 from kogpt_bot.generation.sampling import sample
 from kogpt_bot.generation.scheduler import Fit, Scheduler
-from tests.fakes.text_model import END, FIRST, VOCABULARY, Syllables, TextModel, logits_of
+from tests.fakes.text_model import END, FIRST, VOCABULARY, Syllables, TextModel, logits_of, text
 
 BLOCKS = 12
 CONTEXT = 8 * BLOCK
@@ -44,11 +44,6 @@ FAULT, NO_MEMORY, NAN, CLOSED = "a fault", "no memory", "not finite", "the engin
 NEVER = 10**9  # moves
 # What befalls the passes of a step, one after the other.
 PASSES = [(FAULT,), (NO_MEMORY,), (NO_MEMORY, NO_MEMORY), (NO_MEMORY, FAULT), (NAN,)]
-
-
-def text(count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(2, VOCABULARY, (count,), generator=generator).tolist()
 
 
 PERSONAS = [text(80, 1), text(80, 2)]
@@ -116,14 +111,14 @@ class Machine:
         self.jobs = {}  # job -> what it is answered alone
         self.checked = collections.defaultdict(lambda: (0, 0, 0))  # tokens, characters, scores
         self.last = {}  # job -> what it was told last
-        self.cancelled = set()
+        self.cancelled, self.given_up = set(), False
         self.may_fail = set()  # because of what befell a step that they were in
         self.coming, self.moves_until_fault, self.tried = [], NEVER, False
         self.model = TextModel(asynchronous=data.draw(st.booleans()))
         self.model.before, self.model.after = self.before_pass, self.after_pass
         self.stepper = steps.Stepper(
             self.model,
-            KVCache(BLOCKS, data.draw(st.sampled_from([0, 6, 6]))),
+            KVCache(BLOCKS, data.draw(st.sampled_from([0, 12, 12]))),
             Scheduler(max_running=4, step_tokens=24, max_waiting=WAITING),
             Replies(Syllables(), END),
             self.tell,
@@ -143,7 +138,7 @@ class Machine:
 
     def tell(self, events):
         for job, event in events:
-            assert job not in self.cancelled or str(event) == CLOSED, "told after it was cancelled"
+            assert self.given_up or job not in self.cancelled, "told after it was cancelled"
             assert not self.ended(job), "told after its end"
             self.last[job] = event
             if isinstance(event, Chunk):
@@ -277,6 +272,7 @@ class Machine:
         self.now += 2.0
 
     def all_is_given_up(self):
+        self.given_up = True  # those without a reader are told, too
         self.stepper.fail_all(GenerationError(CLOSED))
         assert self.live() == []
         self.check_blocks()
@@ -315,13 +311,14 @@ HAPPENS = [
 ]  # fmt: skip
 
 
+@pytest.mark.timeout(600)  # a failure is made small
 def test_every_request_is_answered_as_if_it_were_alone_or_ends_once_with_a_cause():
     seen = collections.Counter()
 
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(
         data=st.data(),
-        happens=st.lists(st.sampled_from(HAPPENS), min_size=15, max_size=40),
+        happens=st.lists(st.sampled_from(HAPPENS), min_size=25, max_size=60),
         given_up=st.booleans(),
     )
     def everything_happens(data, happens, given_up):
@@ -335,65 +332,3 @@ def test_every_request_is_answered_as_if_it_were_alone_or_ends_once_with_a_cause
     everything_happens()
     missing = [what for what in WANTED if not seen[what]]
     assert not missing, "it never came to this"
-
-
-class Rig:
-    """A stepper that answers one request at a time, and whose moves fail when they are told to."""
-
-    def __init__(self):
-        self.model = TextModel()
-        self.told = []
-        self.stepper = steps.Stepper(
-            self.model,
-            KVCache(6, 12),
-            Scheduler(max_running=4, step_tokens=200),
-            Replies(Syllables(), None),
-            self.told.extend,
-        )
-
-    def ask(self, prompt):
-        """Return the last that is told, and the tokens of the answer."""
-        request = GenerationRequest("r", tuple(prompt), params=PARAMS[0], max_tokens=6)
-        job = Job.make(request, 0.0, VOCABULARY, Syllables())
-        self.stepper.scheduler.add(job)
-        while self.stepper.step():
-            pass
-        events = [event for to, event in self.told if to is job]
-        return events[-1], tuple(t for e in events if isinstance(e, Chunk) for t in e.token_ids)
-
-    def fail_move(self, number, error):
-        moves = itertools.count()
-
-        def before_move():
-            if next(moves) == number:
-                raise error
-
-        self.model.store.before_move = before_move
-
-
-def greedy(prompt):
-    """Return the first tokens that follow a prompt."""
-    whole = list(prompt)
-    for _ in range(6):
-        whole.append(int(logits_of(whole).argmax()))
-    return tuple(whole[len(prompt) :])
-
-
-def test_moves_are_not_done_again_when_one_after_them_fails():
-    """What was done first has copied from blocks that others were moved to."""
-    rig, first, second = Rig(), text(90, 1), text(90, 2)
-    assert rig.ask(first)[1] == greedy(first)
-    assert rig.ask(second)[1] == greedy(second)  # the first went to the host
-    rig.fail_move(9, RuntimeError(FAULT))  # of five there and five back
-    assert isinstance(rig.ask(first)[0], GenerationError)
-    assert rig.ask(second)[1] == greedy(second)
-    assert rig.ask(first)[1] == greedy(first)
-
-
-def test_what_is_still_to_be_moved_is_not_given_back_when_memory_is_short():
-    rig, first = Rig(), text(60, 1)
-    rig.ask(first)
-    other = first[:40] + text(5, 3)  # half a block is copied
-    rig.fail_move(0, torch.OutOfMemoryError(NO_MEMORY))
-    assert rig.ask(other)[1] == greedy(other)
-    assert rig.model.faults == []
