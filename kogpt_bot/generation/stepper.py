@@ -236,15 +236,17 @@ class Stepper:
             torch.cuda.current_stream(stacked.device).synchronize()
         now, count = self._clock(), 0
         for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
-            if job.request.max_tokens == 0:
+            if not math.isfinite(total):
+                self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
+            elif job.request.max_tokens == 0:
                 self._echo(job)
                 self._finish(job, FinishReason.LENGTH)
-            elif not math.isfinite(total):
-                self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
             else:
-                self._time(job, now)
-                self._echo(job)
+                first = job.generated == 0
                 written = self._replies.append(job, chosen[number], stacked[number])
+                self._time(job, now)
+                if first:  # and not before: where memory does not suffice, all this is done again
+                    self._echo(job)
                 self._written.append(written)  # one by one: the next may fail
                 count += 1
         self.counters.generated += count
@@ -265,7 +267,7 @@ class Stepper:
                     self._finish(each.job, reason)
 
     def _echo(self, job: Job) -> None:
-        if job.generated == 0 and job.request.echo:
+        if job.request.echo:
             self._events.append((job, self._replies.echo(job)))
 
     def _time(self, job: Job, now: float) -> None:
