@@ -247,11 +247,11 @@ class Stepper:
             torch.cuda.current_stream(stacked.device).synchronize()
         now, count = self._clock(), 0
         for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
-            if job.request.max_tokens == 0:
+            if not math.isfinite(total):
+                self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
+            elif job.request.max_tokens == 0:
                 self._events += self._echo(job)
                 self._finish(job, FinishReason.LENGTH)
-            elif not math.isfinite(total):
-                self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
             else:
                 echo = self._echo(job)
                 written = self._replies.append(job, chosen[number], stacked[number])

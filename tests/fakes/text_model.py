@@ -12,6 +12,12 @@ FIRST = 0xAC00  # token n is the n-th syllable
 _LOGITS = torch.randn(997, VOCABULARY, generator=torch.Generator().manual_seed(0)) * 2
 
 
+def text(count, seed):
+    """Return a text at random, without an end."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(2, VOCABULARY, (count,), generator=generator).tolist()
+
+
 def logits_of(text):
     """Return the logits [vocabulary] of what follows a text: they depend on all of it."""
     return _LOGITS[zlib.crc32(array("H", text).tobytes()) % len(_LOGITS)]

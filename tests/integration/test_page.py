@@ -8,6 +8,7 @@ import pytest
 
 from kogpt_bot import app, config
 from kogpt_bot.evaluation.served import own_service
+from kogpt_bot.generation import client
 from kogpt_bot.generation.checkpoint import MINI
 from kogpt_bot.ops.signals import Signals
 
@@ -147,12 +148,22 @@ async def test_speakers_rooms_language_regenerate_and_clear(page):
 
 
 async def test_only_when_called(page):
+    posted = []
+    page.on("request", lambda each: each.method == "POST" and posted.append(each))
     await page.check("#called")
     await page.fill("#text", "나는 떡볶이가 좋아")
     await page.keyboard.press("Enter")
     await page.locator(".message.mine").wait_for()
     await say(page, "코코야 안녕!")
     assert await page.locator(".message.bot").count() == 1
+    await page.locator(".message.bot .again").click()
+    await page.locator(".message.bot .again").wait_for(state="detached")
+    await page.locator(".message.bot .again").wait_for(timeout=60_000)
+    assert [each.post_data_json["direct"] for each in posted] == [False] * 3
+    await page.uncheck("#called")
+    await say(page, "나는 김밥도 좋아")  # as a message to nobody else, it is answered
+    assert posted[-1].post_data_json["direct"] is True
+    assert await page.locator(".message.bot").count() == 2
 
 
 async def test_feedback_delete_and_report(page):
@@ -175,7 +186,14 @@ async def test_feedback_delete_and_report(page):
     assert await page.locator(".message").count() == 1
 
 
-async def test_settings_are_changed_and_reset_from_the_panel(page):
+async def test_settings_are_changed_and_reset_from_the_panel(page, monkeypatch):
+    asked, body = [], client._body
+
+    def watched(completion):
+        asked.append(body(completion))
+        return asked[-1]
+
+    monkeypatch.setattr(client, "_body", watched)
     await page.focus("#settings")
     await page.keyboard.press("Enter")
     field = page.locator("[id='setting-sampling.max_new_tokens']")
@@ -199,6 +217,8 @@ async def test_settings_are_changed_and_reset_from_the_panel(page):
     assert not await page.locator("#panel").is_visible()
     _, answer = await say(page, "아무 말이나 길게 해 줘")
     assert len(answer) < 60
+    # Most answers are short by themselves: what the service was asked for tells.
+    assert {each["max_tokens"] for each in asked} == {8}
 
 
 async def test_export_forget_and_opt_out(page):

@@ -260,3 +260,36 @@ def test_a_step_that_is_done_again_tells_and_draws_the_same(
         return told
 
     assert either_way(act) == [whole, whole]
+
+
+def test_short_memory_for_the_first_token_does_not_echo_the_prompt_twice(
+    monkeypatch, loaded, either_way
+):
+    requests = [request(prompt(5), max_tokens=3, echo=True, logprobs=1)]
+    whole = Stepped(loaded, requests).run()
+    exact = replies.score
+
+    def act():
+        calls = itertools.count()
+
+        def short(*given):
+            if next(calls) == 1:  # after the prompt's
+                raise torch.OutOfMemoryError("no memory")
+            return exact(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(replies, "score", short)
+            return Stepped(loaded, requests).run()
+
+    assert either_way(act) == [whole, whole]
+
+
+def test_a_prompt_that_is_not_finite_is_not_kept_though_nothing_is_to_be_written(
+    monkeypatch, loaded
+):
+    asked = request(prompt(40), max_tokens=0, echo=True)
+    with monkeypatch.context() as patch:
+        spoil(patch, loaded, lambda *given: given[-1]() * float("nan"))
+        run = Stepped(loaded, [asked])
+        assert run.run() == [[(GenerationError, steps.NOT_FINITE)]]
+    assert run.stepper.cache.idle == 0

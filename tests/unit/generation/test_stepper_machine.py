@@ -28,29 +28,25 @@ from kogpt_bot.generation.replies import Replies
 from kogpt_bot.generation.request import Chunk, FinishReason, GenerationRequest, SamplingParams
 from kogpt_bot.generation.sampling import sample
 from kogpt_bot.generation.scheduler import Fit, Scheduler
-from tests.fakes.text_model import END, FIRST, VOCABULARY, Syllables, TextModel, logits_of
+from tests.fakes.text_model import END, FIRST, VOCABULARY, Syllables, TextModel, logits_of, text
 
 BLOCKS = 12
 CONTEXT = 8 * BLOCK
 WAITING = 5
 STOP = 7  # the token of the syllable that some requests stop at
 PARAMS = [
-    SamplingParams(temperature=0, seed=0),
-    SamplingParams(temperature=0, seed=0),
+    *[SamplingParams(temperature=0, seed=0)] * 4,
     SamplingParams(seed=1, top_p=0.9),
     SamplingParams(seed=2, top_k=9, repetition_penalty=1.3, frequency_penalty=0.5),
 ]
 FAULT, NO_MEMORY, NAN, CLOSED = "a fault", "no memory", "not finite", "the engine was closed"
-NEVER = 10**9  # moves
-# What befalls the passes of a step, one after the other.
-PASSES = [(FAULT,), (NO_MEMORY,), (NO_MEMORY, NO_MEMORY), (NO_MEMORY, FAULT), (NAN,)]
-
-
-def text(count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(2, VOCABULARY, (count,), generator=generator).tolist()
-
-
+LATE = "no memory for a choice"  # when the pass is done, and some of its tokens are chosen
+MOVE, SHORT_MOVE = "a move", "a move without memory"
+# What befalls a step: its passes (or moves, or choices), one after the other.
+BEFALLS = [
+    (FAULT,), (NO_MEMORY,), (NO_MEMORY, NO_MEMORY), (NO_MEMORY, FAULT), (NAN,), (LATE,), (LATE,),
+    (MOVE,), (SHORT_MOVE,), (SHORT_MOVE, NO_MEMORY), (SHORT_MOVE, SHORT_MOVE),
+]  # fmt: skip
 PERSONAS = [text(80, 1), text(80, 2)]
 
 FIELDS = st.fixed_dictionaries(
@@ -68,8 +64,9 @@ FIELDS = st.fixed_dictionaries(
 WANTED = [
     Fit.NO, Fit.LATER, "busy", "shared", "evictions", "moved in", "answered", NAN,
     (FAULT, "at first"), (FAULT, "again"), (NO_MEMORY, "at first"), (NO_MEMORY, "again"),
-    "a move", "a move without memory", ("cancelled", "running"), ("cancelled", "waiting"),
-    ("expired", "running"), ("expired", "waiting"),
+    (LATE, "at first"), (MOVE, "at first"), (SHORT_MOVE, "at first"),
+    ("cancelled", "running"), ("cancelled", "waiting"), ("expired", "running"),
+    ("expired", "waiting"),
 ]  # fmt: skip
 
 
@@ -116,16 +113,16 @@ class Machine:
         self.jobs = {}  # job -> what it is answered alone
         self.checked = collections.defaultdict(lambda: (0, 0, 0))  # tokens, characters, scores
         self.last = {}  # job -> what it was told last
-        self.cancelled = set()
+        self.cancelled, self.given_up = set(), False
         self.may_fail = set()  # because of what befell a step that they were in
-        self.coming, self.moves_until_fault, self.tried = [], NEVER, False
+        self.coming, self.spared, self.tried = [], 0, False
         self.model = TextModel(asynchronous=data.draw(st.booleans()))
         self.model.before, self.model.after = self.before_pass, self.after_pass
         self.stepper = steps.Stepper(
             self.model,
-            KVCache(BLOCKS, data.draw(st.sampled_from([0, 6, 6]))),
+            KVCache(BLOCKS, data.draw(st.sampled_from([0, 12, 12]))),
             Scheduler(max_running=4, step_tokens=24, max_waiting=WAITING),
-            Replies(Syllables(), END),
+            self.replies(),
             self.tell,
             lambda: self.now,
         )
@@ -139,11 +136,26 @@ class Machine:
 
         self.stepper._fit = watched
 
+    def replies(self):
+        """Return replies whose choices may find no memory."""
+        replies = Replies(Syllables(), END)
+        append = replies.append
+
+        def short(job, token, logits):
+            # A draw that is done again takes another number: here all are greedy.
+            greedy = all(s.request.params.temperature == 0 for s in self.scheduler.running)
+            if greedy:
+                self.befall((LATE,))
+            return append(job, token, logits)
+
+        replies.append = short
+        return replies
+
     # --- what it does, and what befalls it ------------------------------------------------------
 
     def tell(self, events):
         for job, event in events:
-            assert job not in self.cancelled or str(event) == CLOSED, "told after it was cancelled"
+            assert self.given_up or job not in self.cancelled, "told after it was cancelled"
             assert not self.ended(job), "told after its end"
             self.last[job] = event
             if isinstance(event, Chunk):
@@ -190,32 +202,37 @@ class Machine:
             written = each.table[each.start // BLOCK : -(-each.end // BLOCK)]
             if any(held[block] != 1 or block in free for block in written):
                 self.model.faults.append("a block has two writers, or a reader beside its writer")
-        if self.coming and self.coming[0] is not NAN:
-            self.fail(self.coming.pop(0), segments)
+        self.befall((FAULT, NO_MEMORY), segments)
 
     def after_pass(self, segments, logits):
-        if self.coming and len(logits):
+        if self.coming == [NAN] and len(logits):
             sick = [each for each in segments if each.want][-1]
-            self.seen[self.coming.pop(0)] += 1
+            self.seen[self.coming.pop()] += 1
             self.may_fail.update(s for s in self.scheduler.running if s.lease.table is sick.table)
             logits[-1, 3] = math.nan
+            for at in range(sick.start, sick.end):  # nor is what it keeps of use to anybody
+                self.model.store.device[sick.table[at // BLOCK]][at % BLOCK] = None
 
     def before_move(self):
-        self.moves_until_fault -= 1
-        if self.moves_until_fault < 0 and self.coming and self.coming[0] is not NAN:
-            self.seen["a move without memory" if self.coming[0] is NO_MEMORY else "a move"] += 1
-            self.fail(self.coming.pop(0), ())
+        self.befall((MOVE, SHORT_MOVE))
 
-    def fail(self, what, segments):
-        """Raise; what is in this pass may fail by it, unless it is tried again."""
-        if what is FAULT or self.tried:
+    def befall(self, whats, segments=()):
+        """Raise what comes next if it is one of these. What is in this pass may fail by it, unless
+        it is tried again."""
+        if not self.coming or self.coming[0] not in whats:
+            return
+        if self.spared:
+            self.spared -= 1
+            return
+        what, again = self.coming.pop(0), self.tried
+        self.tried = True
+        self.seen[what, "again" if again else "at first"] += 1
+        if what in (FAULT, MOVE) or again:
             tables = [each.table for each in segments]
             for each in self.scheduler.running:
                 if not tables or any(each.lease.table is table for table in tables):
                     self.may_fail.add(each)
-        self.seen[what, "again" if self.tried else "at first"] += 1
-        self.tried = True
-        raise RuntimeError(FAULT) if what is FAULT else torch.OutOfMemoryError(NO_MEMORY)
+        raise RuntimeError(FAULT) if what in (FAULT, MOVE) else torch.OutOfMemoryError(what)
 
     # --- what may happen ------------------------------------------------------------------------
 
@@ -249,13 +266,18 @@ class Machine:
             self.step()
 
     def a_step_goes_wrong(self):
-        coming = self.data.draw(st.sampled_from(PASSES))
-        self.step(coming, self.data.draw(st.sampled_from([0, 0, 1, 3, NEVER])))
+        """The next step that can do so; few move anything."""
+        befalls = self.data.draw(st.sampled_from(BEFALLS))
+        self.coming, self.spared = list(befalls), self.data.draw(st.integers(0, 2))
+        for _ in range(8):
+            self.step()
+            if len(self.coming) < len(befalls):
+                break
+        self.coming, self.spared = [], 0
 
-    def step(self, coming=(), moves=NEVER):
-        self.coming, self.moves_until_fault, self.tried = list(coming), moves, False
+    def step(self):
+        self.tried = False
         self.stepper.step()
-        self.coming = []
         assert self.model.faults == []
         assert not any(job.deadline <= self.now for job in self.live())
         self.check_blocks()
@@ -277,6 +299,7 @@ class Machine:
         self.now += 2.0
 
     def all_is_given_up(self):
+        self.given_up = True  # those without a reader are told, too
         self.stepper.fail_all(GenerationError(CLOSED))
         assert self.live() == []
         self.check_blocks()
@@ -315,13 +338,14 @@ HAPPENS = [
 ]  # fmt: skip
 
 
+@pytest.mark.timeout(600)  # a failure is made small
 def test_every_request_is_answered_as_if_it_were_alone_or_ends_once_with_a_cause():
     seen = collections.Counter()
 
     @settings(max_examples=120, deadline=None)
     @given(
         data=st.data(),
-        happens=st.lists(st.sampled_from(HAPPENS), min_size=15, max_size=40),
+        happens=st.lists(st.sampled_from(HAPPENS), min_size=25, max_size=60),
         given_up=st.booleans(),
     )
     def everything_happens(data, happens, given_up):
@@ -335,65 +359,3 @@ def test_every_request_is_answered_as_if_it_were_alone_or_ends_once_with_a_cause
     everything_happens()
     missing = [what for what in WANTED if not seen[what]]
     assert not missing, "it never came to this"
-
-
-class Rig:
-    """A stepper that answers one request at a time, and whose moves fail when they are told to."""
-
-    def __init__(self):
-        self.model = TextModel()
-        self.told = []
-        self.stepper = steps.Stepper(
-            self.model,
-            KVCache(6, 12),
-            Scheduler(max_running=4, step_tokens=200),
-            Replies(Syllables(), None),
-            self.told.extend,
-        )
-
-    def ask(self, prompt):
-        """Return the last that is told, and the tokens of the answer."""
-        request = GenerationRequest("r", tuple(prompt), params=PARAMS[0], max_tokens=6)
-        job = Job.make(request, 0.0, VOCABULARY, Syllables())
-        self.stepper.scheduler.add(job)
-        while self.stepper.step():
-            pass
-        events = [event for to, event in self.told if to is job]
-        return events[-1], tuple(t for e in events if isinstance(e, Chunk) for t in e.token_ids)
-
-    def fail_move(self, number, error):
-        moves = itertools.count()
-
-        def before_move():
-            if next(moves) == number:
-                raise error
-
-        self.model.store.before_move = before_move
-
-
-def greedy(prompt):
-    """Return the first tokens that follow a prompt."""
-    whole = list(prompt)
-    for _ in range(6):
-        whole.append(int(logits_of(whole).argmax()))
-    return tuple(whole[len(prompt) :])
-
-
-def test_moves_are_not_done_again_when_one_after_them_fails():
-    """What was done first has copied from blocks that others were moved to."""
-    rig, first, second = Rig(), text(90, 1), text(90, 2)
-    assert rig.ask(first)[1] == greedy(first)
-    assert rig.ask(second)[1] == greedy(second)  # the first went to the host
-    rig.fail_move(9, RuntimeError(FAULT))  # of five there and five back
-    assert isinstance(rig.ask(first)[0], GenerationError)
-    assert rig.ask(second)[1] == greedy(second)
-    assert rig.ask(first)[1] == greedy(first)
-
-
-def test_what_is_still_to_be_moved_is_not_given_back_when_memory_is_short():
-    rig, first = Rig(), text(60, 1)
-    rig.ask(first)
-    other = first[:40] + text(5, 3)  # half a block is copied
-    rig.fail_move(0, torch.OutOfMemoryError(NO_MEMORY))
-    assert rig.ask(other)[1] == greedy(other)
-    assert rig.model.faults == []
