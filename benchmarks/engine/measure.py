@@ -43,6 +43,7 @@ class Worker:
         raise RuntimeError(f"{self.name} ended: status {self.process.wait()}")
 
     def end(self) -> None:
+        """Let the process end by itself."""
         if self.process is not None and self.process.poll() is None:
             self.process.stdin.close()
             self.process.wait(60)

@@ -65,6 +65,7 @@ class Session:
 
     @property
     def present(self) -> list[Worker]:
+        """The engines that could be started."""
         return [each for each in self.workers if not each.absent]
 
     @property
@@ -73,6 +74,7 @@ class Session:
         return sum(each.wrong for each in self._counts.values())
 
     def load(self, names: list[str], folder: Path) -> None:
+        """Start the engines, one after the other."""
         task = self._bar.add_task("loading", total=len(names))
         for name in names:
             self._bar.update(task, description=f"loading {name}")
@@ -80,13 +82,14 @@ class Session:
             self._bar.advance(task)
 
     def measure(self, target: Path) -> None:
+        """Run everything, and write what is known after each workload."""
         given, present = self._given, self.present
         plan, why = self._plan() if "D" in given.workloads else ({}, "")
         task = self._bar.add_task("", total=given.rounds * len(given.workloads) * len(present))
         for number in range(given.rounds):
             for workload in given.workloads:
                 # Turn by turn, in another order each round; another seed, so that no
-                # engine's cache knows the prompts of the round before.
+                # engine's cache knows the prompts of the round before (D's persona stays).
                 for worker in random.Random(number).sample(present, len(present)):
                     what = f"{workload} {worker.name}"
                     self._bar.update(task, description=what)
@@ -107,12 +110,11 @@ class Session:
         """Return what D's arrivals are, and why they have this rate."""
         given = self._given
         sizes = {"vocabulary": self._vocabulary, "context": checkpoints.CONTEXT}
+        rates = [half_load(each, **sizes) for each in self.present]  # which makes all of them warm
         if given.rate:
             return {**sizes, "requests": given.requests, "rate": given.rate}, "as given"
-        first = self.present[0]
-        rate = half_load(first, **sizes)
-        why = f"{LOAD:.0%} of what {first.name} answers of 16 at once"
-        return {**sizes, "requests": given.requests, "rate": rate}, why
+        why = f"{LOAD:.0%} of what {self.present[0].name} answers of 16 at once"
+        return {**sizes, "requests": given.requests, "rate": rates[0]}, why
 
     def judge(self) -> None:
         """Ask transformers how far apart tokens are where answers in float32 differ."""
@@ -130,8 +132,8 @@ class Session:
         self._judged = parity.judge(self._counts, differences, every)
 
     def found(self) -> dict:
-        """Return what was measured so far."""
-        counts = self._counts or parity.compare(self._runs)[0]
+        """Return what was measured so far; answers are not compared before they are judged."""
+        counts = self._counts
         return {
             "machine": self._machine,
             "checkpoint": self._given.checkpoint,

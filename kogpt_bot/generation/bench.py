@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from kogpt_bot.errors import GenerationBusy
 from kogpt_bot.generation.engine import Engine
 from kogpt_bot.generation.loading import LoadOptions
 from kogpt_bot.generation.options import ServiceOptions
@@ -143,7 +144,13 @@ async def serve(
 
     async def one(arrival: Arrival) -> float:
         nonlocal done
-        answer = await ask(engine, talk.ask(arrival), (begun + arrival.at, 0.0))
+        asked = talk.ask(arrival)
+        while True:
+            try:
+                answer = await ask(engine, asked, (begun + arrival.at, 0.0))
+                break
+            except GenerationBusy as busy:  # whoever wants an answer waits, and it counts
+                await asyncio.sleep(busy.seconds or 0.0)
         talk.answered(arrival.channel, answer.tokens)
         done += 1
         if report is not None:

@@ -65,7 +65,7 @@ def weights_of(values: Any, params: Sequence[SamplingParams], mass: Doubles | No
 
     `values` [rows, candidates] are logits, the largest first, an array or a tensor; the weights are
     of the same kind. `mass` [rows, 1] is what all of a row weighs, where the candidates are not all
-    of it; a row with top-k needs none.
+    of it; a row with top-k needs none, and tensors have none.
     """
     weights, most = _weights(values, params), values.shape[1]
     if any(each.top_k for each in params):

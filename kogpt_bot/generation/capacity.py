@@ -71,9 +71,12 @@ def wished_tokens(model: GPTJ, gib: float | None) -> int | None:
 
 
 def wished_host_tokens(model: GPTJ, gib: float | None) -> int | None:
-    """Return the tokens of so many GiB of host memory; ModelError where less is free."""
-    if gib is None:
-        return None
+    """Return the tokens of so many GiB of host memory; ModelError where less is free.
+
+    None where they are to be chosen; 0 where the host's memory is the device's own.
+    """
+    if gib is None or model.devices[0].type != "cuda":
+        return None if gib is None else 0
     free = limits.free_memory()
     if not 0 <= gib * GIB <= free:
         raise ModelError(
@@ -83,10 +86,8 @@ def wished_host_tokens(model: GPTJ, gib: float | None) -> int | None:
 
 
 def pinned_tokens(model: GPTJ, budget: int) -> int:
-    """Return the tokens that so many bytes of pinned host memory hold.
-
-    None where the host's memory is the device's own.
-    """
+    """Return the tokens that so many bytes of pinned host memory hold: 0 where that is the device's
+    own."""
     if model.devices[0].type != "cuda":
         return 0
     blocks = range(1, budget // (model.cache_bytes_per_token * BLOCK) + 1)

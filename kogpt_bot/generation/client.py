@@ -42,6 +42,7 @@ STATUSES: dict[int, type[GenerationError]] = {
 CODES: dict[str, type[GenerationError]] = {
     "out_of_memory": GenerationOutOfMemory,
     "deadline_exceeded": GenerationExpired,
+    "unavailable": GenerationUnavailable,
 }
 
 
@@ -78,7 +79,8 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether a service can answer; `loading` and `progress` while it cannot yet."""
+    """Whether a service can answer; `loading` and `progress` while it cannot yet. One that is not
+    `live` will not again."""
 
     ready: bool
     loading: str = ""
@@ -86,6 +88,7 @@ class Health:
     running: int = 0
     waiting: int = 0
     idle_s: float = 0.0
+    live: bool = True
 
 
 class GenerationClient:
@@ -183,6 +186,7 @@ class GenerationClient:
                 running=int(body.get("running", 0)),
                 waiting=int(body.get("waiting", 0)),
                 idle_s=float(body.get("idle_s", 0.0)),
+                live=bool(body.get("live", True)),
             )
 
     @asynccontextmanager

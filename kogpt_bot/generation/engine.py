@@ -39,7 +39,7 @@ from kogpt_bot.generation.stepper import Stepper, is_out_of_memory
 log = structlog.get_logger(__name__)
 
 SEQUENCES, GPU_SEQUENCES = 16, 64  # at once, unless it is said: rows that read the weights together
-STEP_TOKENS = 256  # in a step, at most: more make the others wait longer for their next token
+STEP_TOKENS = 256  # in a step (many writers add to it): with more, others wait longer for a token
 LEAST_STEP_TOKENS = 16  # on a CPU: fewer hardly make a step shorter, since it reads all weights
 STEP_PRODUCTS = 1e11  # in a step on a CPU, a thread: 2 to 4 s; no sign for 28 s counts as a hang
 GPU_STEP_TOKENS = 512  # which take an H200 11 ms in KoGPT's shape, 256 take 7

@@ -34,7 +34,8 @@ from kogpt_bot.generation.scheduler import Sequence as Running
 log = structlog.get_logger(__name__)
 
 Part = tuple[Running, int]  # a sequence, and how many of its tokens a step computes
-# In what a CPU's allocator, the CUDA runtime (for pinned memory, say) and cuBLAS say.
+# In what a CPU's allocator, the CUDA runtime (at the start; in a step its errors end the process)
+# and cuBLAS say.
 SHORT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 NOT_FINITE = "the model gave NaN or infinity"
 Tell = Callable[[list[tuple[Job, Event]]], None]
@@ -204,25 +205,25 @@ class Stepper:
         self.counters.steps += 1
         self.counters.batch_size.add(len(plan))
         rows: list[tuple[Job, Tensor]] = []
-        at = 0
+        at = read = 0
         for (job, count), segment in zip(plan, segments, strict=True):
             own = logits[at : at + segment.want]
             at += segment.want
             if isinstance(job, Job):
+                read += count if job.computed < job.prompt_length else 0
                 self._computed(job, count, own)
                 if segment.want and not job.pending and job.lease is not None:
                     rows.append((job, own[-1]))
         self._choose(rows, logits)
+        self.counters.prefilled += read  # only now: a step may be done again
+        self.counters.prefill_rate.add(self._clock(), read)
 
     def _computed(self, job: Job, count: int, logits: Tensor) -> None:
         """Take note of tokens that are in the cache now."""
         begin = job.computed
         job.computed += count
-        if begin < job.prompt_length:
-            self.counters.prefilled += count
-            self.counters.prefill_rate.add(self._clock(), count)
-            if not self._replies.score_prompt(job, logits):
-                self._fail_part([(job, count)], GenerationError(NOT_FINITE))
+        if begin < job.prompt_length and not self._replies.score_prompt(job, logits):
+            self._fail_part([(job, count)], GenerationError(NOT_FINITE))
         if job.lease is not None and job.computed // BLOCK > begin // BLOCK:
             with self.lock:
                 self.cache.advance(job.lease, job.tokens[: job.computed])
@@ -245,7 +246,7 @@ class Stepper:
             chosen = dict(zip(writing, tokens, strict=True))
         if stacked.is_cuda:
             torch.cuda.current_stream(stacked.device).synchronize()
-        now, count = self._clock(), 0
+        now = self._clock()
         for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
             if not math.isfinite(total):
                 self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
@@ -259,9 +260,8 @@ class Stepper:
                 self._written.append(written)
                 self._events += echo
                 self._time(job, now)
-                count += 1
-        self.counters.generated += count
-        self.counters.decode_rate.add(now, count)
+                self.counters.generated += 1
+                self.counters.decode_rate.add(now, 1)
         waits = self._model.asynchronous
         later = [each for each in self._written if each.reason is None and waits]
         self._speak([each for each in self._written if each.reason is not None or not waits])

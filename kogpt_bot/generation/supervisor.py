@@ -93,6 +93,7 @@ class GenerationSupervisor:
         self._crashes: deque[float] = deque(maxlen=BREAKER_CRASHES)
         self._last_words: deque[str] = deque(maxlen=5)
         self._ready_at: float | None = None  # since when the present process was, once it was
+        self._has_served = False  # any process: then its configuration can be served
         self._process: asyncio.subprocess.Process | None = None
         self._alive_at = self._clock.monotonic()  # the last sign that it lives, or is seen to
 
@@ -121,7 +122,8 @@ class GenerationSupervisor:
                 code = await self._start_and_live()
                 if self._stopping.is_set():
                     break
-                if code == FAILED_FOR_GOOD:
+                # Later the same status tells of what may pass: memory that something else took.
+                if code == FAILED_FOR_GOOD and not self._has_served:
                     await self._set(State.FAILED, self._reason(code))
                     log.error("generation_failed", reason=self.status.detail)
                     return
@@ -238,14 +240,16 @@ class GenerationSupervisor:
                 busy = health.ready and health.running + health.waiting > 0
                 busy_since = (busy_since or now) if busy else None
                 stands = busy_since is not None and min(health.idle_s, now - busy_since) > HANG_S
-                # What was ready and is not any more has lost its engine, and gets it from nowhere.
-                if stands or (self._ready_at is not None and not health.ready):
+                if stands:
                     log.error("generation_hangs", pid=process.pid, idle_s=health.idle_s)
+                    return
+                if not health.live:
+                    log.error("generation_engine_ended", pid=process.pid)
                     return
                 self._alive_at = now
                 state = State.READY if health.ready else State.STARTING
                 if health.ready and self._ready_at is None:
-                    self._ready_at = now
+                    self._ready_at, self._has_served = now, True
                 await self._set(state, health.loading, health.progress)
             ready = self.status.state is State.READY
             await self._clock.sleep(POLL_READY_S if ready else POLL_LOADING_S)

@@ -137,14 +137,14 @@ class Conversations:
         self._tokens = tokens
         self._kept = min(KEPT, context // 2)
         persona = _Words(vocabulary, 11).some(min(PERSONA, self._kept // 2))
-        self._persona = len(persona)
+        self._persona_tokens = len(persona)
         self._histories = [persona for _ in range(CHANNELS)]
 
     def ask(self, arrival: Arrival) -> Ask:
         """Return the request of a channel that says something."""
         history = self._histories[arrival.channel] + arrival.words
         if len(history) > self._kept:
-            history = history[: self._persona] + history[-(self._kept // 2) :]
+            history = history[: self._persona_tokens] + history[-(self._kept // 2) :]
         self._histories[arrival.channel] = history
         return Ask(history, self._tokens, str(arrival.channel))
 

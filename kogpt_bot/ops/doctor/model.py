@@ -83,7 +83,8 @@ def _cached(chosen: GenerationSettings) -> Path | Check:
 
 
 def memory(weights: Weights, chosen: GenerationSettings, probed: Probed) -> Check:
-    """Return whether weights and KV cache fit where the model runs, as the loading will ask."""
+    """Return whether weights and KV cache fit where the model runs, about as the loading will ask:
+    it knows better what int8 weights take."""
     on_gpu = bool(probed.gpus) and chosen.device != "cpu"
     spread = sum(each.free for each in probed.gpus)  # what one cannot hold, several do
     free = spread if on_gpu else limits.free_memory()

@@ -257,6 +257,7 @@ def test_a_step_that_is_done_again_tells_and_draws_the_same(
         gaps = run.stepper.counters.token_gap.snapshot().buckets[-1][1]
         firsts = run.stepper.counters.first_token.snapshot().buckets[-1][1]
         assert (firsts, gaps) == (3, 15)
+        assert (run.stepper.counters.generated, run.stepper.counters.prefilled) == (18, 18)
         return told
 
     assert either_way(act) == [whole, whole]

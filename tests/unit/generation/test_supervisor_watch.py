@@ -181,7 +181,7 @@ async def test_an_engine_that_has_ended_in_a_process_that_lives_is_replaced():
     first = FakeProcess()
     supervisor = Supervised([first, FakeProcess(), FakeProcess()])
     task = await running(supervisor)
-    supervisor.service.health_now = Health(ready=False)
+    supervisor.service.health_now = Health(ready=False, live=False)
     began = supervisor.time.monotonic()
     while not first.signals and supervisor.time.monotonic() < began + 60:
         await asyncio.sleep(0)
@@ -197,11 +197,42 @@ async def test_wrong_configuration_is_not_tried_again():
     process = FakeProcess(b"noise\nerror: model 'x' is not there\n")
     process.end(78)
     supervisor = Supervised([process, FakeProcess()])
+    supervisor.service.health_now = GenerationUnavailable("refused")
     await supervisor.run()
     assert supervisor.status.state is State.FAILED
     assert len(supervisor.started) == 1
     with pytest.raises(ModelError, match="model 'x' is not there"):
         await supervisor.wait_ready(1)
+
+
+async def test_an_answer_that_is_not_ready_ends_nothing():
+    """One that failed by itself, say."""
+    first = FakeProcess()
+    supervisor = Supervised([first, FakeProcess(), FakeProcess()])
+    task = await running(supervisor)
+    supervisor.service.health_now = Health(ready=False)
+    await supervisor.time.sleep(10)
+    assert not first.signals
+    supervisor.service.health_now = READY
+    await supervisor.wait_ready(60)
+    await supervisor.stop()
+    await task
+    assert first.signals == [15]
+
+
+async def test_what_has_served_is_tried_again_whatever_its_next_start_says():
+    """Memory that something else took, for one, may be free again."""
+    first, second, third = FakeProcess(), FakeProcess(b"error: memory ran out"), FakeProcess()
+    second.end(78)
+    supervisor = Supervised([first, second, third, FakeProcess()])
+    task = await running(supervisor)
+    first.end(-9)
+    while supervisor._process is not third and not task.done():
+        await asyncio.sleep(0)
+    await supervisor.wait_ready(60)
+    await supervisor.stop()
+    await task
+    assert supervisor.status.state is State.STOPPED
 
 
 async def test_three_failed_starts_bring_a_pause():
