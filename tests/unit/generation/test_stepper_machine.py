@@ -58,7 +58,7 @@ FIELDS = st.fixed_dictionaries(
         "channel": st.sampled_from("abc"),
         "priority": st.integers(0, 1),
         "cache_salt": st.sampled_from(["", "", "", "x"]),
-        "deadline_s": st.sampled_from([None, None, 3.0]),
+        "deadline_s": st.sampled_from([None, None, 4.0]),
     }
 )
 WANTED = [
