@@ -162,10 +162,11 @@ def plot(measured: list[dict], target: Path) -> None:
 
     mpl.rcParams["svg.hashsalt"] = "kogpt-bot"  # the same figures give the same file
     figure, axes = pyplot.subplots(1, len(measured), figsize=(6 * len(measured), 4), squeeze=False)
+    every = sorted({run["engine"] for found in measured for run in found["runs"]} - {BASE})
     for axis, found in zip(axes[0], measured, strict=True):
         numbers = medians(found)
         workloads = list(dict.fromkeys(workload for _, workload in numbers))
-        engines = [e for e in dict.fromkeys(e for e, _ in numbers) if e != BASE]
+        engines = [each for each in every if any(engine == each for engine, _ in numbers)]
         width = 0.8 / max(len(engines), 1)
         for place, engine in enumerate(engines):
             ratios = [
@@ -177,7 +178,7 @@ def plot(measured: list[dict], target: Path) -> None:
             spots = [n + place * width for n in range(len(workloads))]
             bars = axis.bar(
                 spots, ratios, width, label=engine,
-                color=pyplot.get_cmap("tab10")(place),
+                color=pyplot.get_cmap("tab10")(every.index(engine)),
                 hatch="//" if engine.startswith("ours") else "",
             )  # fmt: skip
             axis.bar_label(bars, [f"{each:.1f}" if each else "" for each in ratios], fontsize=7)
