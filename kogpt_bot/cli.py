@@ -253,9 +253,9 @@ def serve(
     from kogpt_bot.secret import read_secret
 
     for flag, gib in (("--kv-cache-gib", kv_cache_gib), ("--host-cache-gib", host_cache_gib)):
-        least = ">= 0" if flag == "--host-cache-gib" else "> 0"
-        if gib is not None and (not 0 <= gib <= MOST_GIB or (least == "> 0" and not gib)):
-            raise ConfigurationError(f"{flag}: {gib:g}; allowed: {least}, up to {MOST_GIB}")
+        least = "0" if flag == "--host-cache-gib" else "more than 0"
+        if gib is not None and not (0 < gib <= MOST_GIB or (gib == 0 and least == "0")):
+            raise ConfigurationError(f"{flag}: {gib:g}; allowed: {least} to {MOST_GIB}")
     settings = _with_model(
         _settings(config), model, revision, device, quantization, kv_cache_gib, host_cache_gib
     )

@@ -2,8 +2,8 @@
 
 What is compiled is kept on disk where numba finds a place that can be written, so that only the
 first start pays for it (some seconds).
-It knows of each file's own date only: whoever changes here or in `compiled_panels.py` what
-another of the compiled files imports touches that one too.
+It knows of each file's own date only: whoever changes here what another of the compiled
+files imports touches that one too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 Turns = npt.NDArray[np.complex64]
 Signed = npt.NDArray[np.int8]
+Int16 = npt.NDArray[np.int16]
+Int32 = npt.NDArray[np.int32]
 Numbers = Floats | Signed
 
 TILE = 64  # tokens whose keys and values stay in the processor's cache while rows look at them

@@ -18,15 +18,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kogpt_bot.generation.compiled import Floats, Signed, compile_exactly
-
-Int16 = npt.NDArray[np.int16]
-Int32 = npt.NDArray[np.int32]
+from kogpt_bot.generation.compiled import Floats, Int16, Int32, Signed, compile_exactly
 
 LANES = 16 if binding.get_host_cpu_features().get("avx512bw") else 8  # of a vector of 32 bits each
 WIDTH = 2 * LANES  # outputs of a panel

@@ -11,11 +11,11 @@ from kogpt_bot.generation.compiled import (
     QUIET_BITS,
     UNSIGNED,
     Floats,
-    Signed,
+    Int16,
+    Int32,
     compile_exactly,
     compile_loop,
 )
-from kogpt_bot.generation.compiled_panels import WIDTH, Int16, Int32, multiply
 
 LARGEST_INT16, LARGEST_INT32 = 2**15 - 1, 2**31 - 1
 
@@ -49,18 +49,13 @@ def to_int16(
 
 
 @compile_exactly
-def multiply_scaled(
-    pairs: Int32, row_scales: Floats, weight: Signed, scales: Floats, bias: Floats, sums: Int32,
-    first: int, last: int,
-) -> None:  # fmt: skip
-    """Write the product of rows and panels [first, last) as float32 numbers in the place of `sums`
-    [rows, outputs], which are zeros.
-
-    `pairs` and `weight` as in `multiply`, times `row_scales` [rows] and `scales` [outputs]; plus
-    `bias` [outputs].
+def scale(
+    sums: Int32, row_scales: Floats, scales: Floats, bias: Floats, first: int, last: int
+) -> None:
+    """Write columns [first, last) of a product in whole numbers, `sums` [rows, outputs], as float32
+    numbers in their place: times `row_scales` [rows] and `scales` [outputs], plus `bias` [outputs].
     """
-    multiply(pairs, weight, sums, first, last)
     out = sums.view(np.float32)
-    for row in range(len(pairs)):
-        for at in range(first * WIDTH, last * WIDTH):
+    for row in range(len(sums)):
+        for at in range(first, last):
             out[row, at] = np.float32(sums[row, at]) * row_scales[row] * scales[at] + bias[at]

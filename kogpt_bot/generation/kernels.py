@@ -68,7 +68,7 @@ class Kernels(TorchOperators):
         loops, (outputs, size) = self._rounding, weight.shape
         panels = self._panels_of(weight, together=self._panels.PAIR)
         pairs, filled = panels.shape[1], len(panels) * self._panels.WIDTH
-        laid_out = panels, self._filled(scales, filled), self._filled(bias, filled)
+        by, added = self._filled(scales, filled), self._filled(bias, filled)
         largest = loops.largest_step(size, weight_steps)
 
         def multiply(rows: Tensor) -> Tensor:
@@ -76,9 +76,14 @@ class Kernels(TorchOperators):
             steps = np.empty((count, pairs * self._panels.PAIR), np.int16)
             row_scales, sums = np.empty(count, np.float32), np.zeros((count, filled), np.int32)
             self._share_rows(rows, loops.to_int16, rows.numpy(), steps, row_scales, largest)
-            shares = min(self._threads, count * panels.size // PRODUCTS)
-            given = steps.view(np.int32), row_scales, *laid_out, sums
-            self._share(len(panels), shares, loops.multiply_scaled, *given)
+            given = steps.view(np.int32), panels, sums
+
+            def part(first: int, last: int) -> None:
+                self._panels.multiply(*given, first, last)
+                width = self._panels.WIDTH
+                loops.scale(sums, row_scales, by, added, first * width, last * width)
+
+            self._share(len(panels), min(self._threads, count * panels.size // PRODUCTS), part)
             return torch.from_numpy(sums.view(np.float32))[:, :outputs].contiguous()
 
         return multiply

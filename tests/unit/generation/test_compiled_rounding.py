@@ -126,7 +126,7 @@ def test_nothing_is_compiled_after_the_start():
     found = kernels.find(torch.float32, cpu)
     kind = linear.prepare("int8", torch.float32, cpu, found)
     panels = linear.prepare("packed", torch.float32, cpu, found)
-    loops = [found._rounding.to_int16, found._rounding.multiply_scaled]
+    loops = [found._rounding.to_int16, found._rounding.scale]
     loops += [found._loops.rotate, found._loops.gelu, found._panels.multiply]
     before = [len(loop.signatures) for loop in loops]
     for rows in (1, 2, 40):
