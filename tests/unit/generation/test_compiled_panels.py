@@ -1,7 +1,6 @@
 """The product in float32 in compiled loops: one order of adding up, whatever shares the batch."""
 
 import importlib.util
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from kogpt_bot.generation import kernels, linear
 
 pytest.importorskip("numba")
 
-from kogpt_bot.generation import compiled, compiled_panels, compiled_rounding
+from kogpt_bot.generation import compiled, compiled_panels
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids="{} threads".format)
@@ -111,12 +110,9 @@ def test_other_processors_have_other_vectors_and_give_the_same(monkeypatch, wide
     import numba
 
     monkeypatch.setattr(llvmlite.binding, "get_host_cpu_features", lambda: {"avx512bw": wide})
-    for name in ("compile_loop", "compile_exactly"):  # not kept on disk in the real one's place
-        monkeypatch.setattr(compiled, name, numba.njit(error_model="numpy"))
+    # Not kept on disk in the real one's place.
+    monkeypatch.setattr(compiled, "compile_exactly", numba.njit(error_model="numpy"))
     other = loaded_anew(compiled_panels)
-    monkeypatch.setitem(sys.modules, compiled_panels.__name__, other)
-    rounding = loaded_anew(compiled_rounding)
-    rounding.to_int16 = compiled_rounding.to_int16  # which may round either way
     assert ((32, 12) if wide else (16, 6)) == (other.WIDTH, other.ROWS)
     whole, bias, asked = random_product(150, 300, 60)
     for weight in (whole, whole.half()):
@@ -129,7 +125,7 @@ def test_other_processors_have_other_vectors_and_give_the_same(monkeypatch, wide
     steps, scales = torch.randint(-127, 128, whole.shape).to(torch.int8), torch.rand(len(whole))
     ours = kernels.Kernels(1)
     found = ours.product(steps, scales, bias, 127)(asked)
-    ours._panels, ours._rounding = other, rounding
+    ours._panels = other
     multiply = ours.product(steps, scales, bias, 127)
     for rows in (1, 2, 3, 7, 60):
         assert torch.equal(multiply(asked[:rows]), found[:rows])
