@@ -252,10 +252,11 @@ def serve(
     from kogpt_bot.ops import logging as logs
     from kogpt_bot.secret import read_secret
 
-    for flag, gib in (("--kv-cache-gib", kv_cache_gib), ("--host-cache-gib", host_cache_gib)):
-        least = "0" if flag == "--host-cache-gib" else "more than 0"
-        if gib is not None and not (0 < gib <= MOST_GIB or (gib == 0 and least == "0")):
-            raise ConfigurationError(f"{flag}: {gib:g}; allowed: {least} to {MOST_GIB}")
+    if kv_cache_gib is not None and not 0 < kv_cache_gib <= MOST_GIB:
+        allowed = f"more than 0 to {MOST_GIB}"
+        raise ConfigurationError(f"--kv-cache-gib: {kv_cache_gib:g}; allowed: {allowed}")
+    if host_cache_gib is not None and not 0 <= host_cache_gib <= MOST_GIB:
+        raise ConfigurationError(f"--host-cache-gib: {host_cache_gib:g}; allowed: 0 to {MOST_GIB}")
     settings = _with_model(
         _settings(config), model, revision, device, quantization, kv_cache_gib, host_cache_gib
     )

@@ -133,14 +133,13 @@ class Session:
 
     def found(self) -> dict:
         """Return what was measured so far; answers are not compared before they are judged."""
-        counts = self._counts
         return {
             "machine": self._machine,
             "checkpoint": self._given.checkpoint,
             "threads": self._given.threads,
             "versions": {each.name: each.version for each in self.present},
             "absent": {each.name: each.absent for each in self.workers if each.absent},
-            "parity": {engine: asdict(count) for engine, count in counts.items()},
+            "parity": {engine: asdict(count) for engine, count in self._counts.items()},
             "differences": self._judged,
             "runs": [
                 {k: v for k, v in vars(run).items() if k not in ("prompts", "answers")}

@@ -230,10 +230,9 @@ def _fetch(builder: Any, where: Any, size: int) -> None:
     pointer = BYTE.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [pointer, INT, INT, INT])
     fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+    read, soon, data = INT(0), INT(2), INT(1)
     for line in range(0, size, LINE):
-        builder.call(
-            fetch, [builder.gep(where, [INDEX(line)]), INT(0), INT(2), INT(1)]
-        )  # to read, soon, data
+        builder.call(fetch, [builder.gep(where, [INDEX(line)]), read, soon, data])
 
 
 def _filled(builder: Any, place: Any) -> Any:

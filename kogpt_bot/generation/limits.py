@@ -15,10 +15,7 @@ import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
-FILES = (
-    "active_file",
-    "inactive_file",
-)  # of memory.stat: given up where room is short
+FILES = ("active_file", "inactive_file")  # of memory.stat: given up where room is short
 
 
 def free_memory(own: Path = OWN, cgroups: Path = CGROUPS) -> int:

@@ -20,13 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kogpt_bot.generation.candidates import (
-    Doubles,
-    draw,
-    likeliest_of,
-    suffices,
-    weights_of,
-)
+from kogpt_bot.generation.candidates import Doubles, draw, likeliest_of, suffices, weights_of
 from kogpt_bot.generation.penalties import FAR, SamplingState, column, penalised
 from kogpt_bot.generation.request import SamplingParams
 
@@ -93,7 +87,8 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
     if way is Way.ALL:
         return dict(enumerate(_any(logits, states)))
     if way is Way.SORT:
-        return dict(enumerate(_sorted(logits, states)))
+        draws = _sorted if logits.device.type == "cpu" else _sorted_on_device
+        return dict(enumerate(draws(logits, states)))
     params = [state.params for state in states]
     largest, places = _largest(logits, FEW if way is Way.FEW else CANDIDATES)
     whole = _mass(logits, largest[:, :1], params) if way is Way.MANY else None
@@ -111,11 +106,8 @@ def _choose(way: Way, logits: Tensor, states: Sequence[SamplingState]) -> dict[i
 def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     """Return for each row a token of all of it, sorted without the ids: several times faster. The
     value that is drawn is then looked for among the logits."""
-    if logits.device.type != "cpu":
-        parts = (slice(begin, begin + SORTED) for begin in range(0, len(states), SORTED))
-        return [each for own in parts for each in _sorted_on_device(logits[own], states[own])]
     found = []
-    for row, state in zip(logits.cpu().numpy(), states, strict=True):  # each in a near cache
+    for row, state in zip(logits.numpy(), states, strict=True):  # each in a near cache
         values = -np.sort(-row)
         weights = weights_of(values[None].astype(np.float64), [state.params])
         (place,) = draw(weights, [state.draw()])
@@ -127,11 +119,15 @@ def _sorted(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
 
 def _sorted_on_device(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:
     """Return the same where the logits are: there many rows are sorted in the time of one."""
-    values, ids = logits.sort(dim=-1, descending=True, stable=True)
-    weights = weights_of(values.double(), [state.params for state in states])
-    target = column([state.draw() for state in states], logits.device, torch.float64)
-    places, _ = _found(weights.cumsum(dim=-1), target)
-    return ids.gather(1, places).squeeze(1).tolist()
+    found: list[int] = []
+    for begin in range(0, len(states), SORTED):
+        own = states[begin : begin + SORTED]
+        values, ids = logits[begin : begin + SORTED].sort(dim=-1, descending=True, stable=True)
+        weights = weights_of(values.double(), [state.params for state in own])
+        target = column([state.draw() for state in own], logits.device, torch.float64)
+        places, _ = _found(weights.cumsum(dim=-1), target)
+        found += ids.gather(1, places).squeeze(1).tolist()
+    return found
 
 
 def _any(logits: Tensor, states: Sequence[SamplingState]) -> list[int]:

@@ -246,7 +246,7 @@ class Stepper:
             chosen = dict(zip(writing, tokens, strict=True))
         if stacked.is_cuda:
             torch.cuda.current_stream(stacked.device).synchronize()
-        now = self._clock()
+        now, before = self._clock(), self.counters.generated
         for number, ((job, _), total) in enumerate(zip(rows, sums.tolist(), strict=True)):
             if not math.isfinite(total):
                 self._fail_part([(job, 1)], GenerationError(NOT_FINITE))
@@ -261,7 +261,7 @@ class Stepper:
                 self._events += echo
                 self._time(job, now)
                 self.counters.generated += 1
-                self.counters.decode_rate.add(now, 1)
+        self.counters.decode_rate.add(now, self.counters.generated - before)
         waits = self._model.asynchronous
         later = [each for each in self._written if each.reason is None and waits]
         self._speak([each for each in self._written if each.reason is not None or not waits])

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from kogpt_bot.generation.engine import Engine
 from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.model import GPTJ
 from tests.fakes.checkpoints import KOGPT_LIKE, SMALL, TIED, make_checkpoint
@@ -14,6 +16,27 @@ def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkpoints")
     shapes = {"small": SMALL, "kogpt-like": KOGPT_LIKE, "tied": TIED}
     return {name: make_checkpoint(root / name, **shape) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def oracle(checkpoints):
+    """Return transformers' own model."""
+    return AutoModelForCausalLM.from_pretrained(checkpoints["small"], dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def small(checkpoints):
+    """Return the same, loaded for our engine."""
+    return load(LoadOptions(model=str(checkpoints["small"]), device="cpu", dtype="float32"))
+
+
+@pytest.fixture
+async def engine(small):
+    """Return a running engine for few and short requests."""
+    engine = Engine(small, max_sequences=4, step_tokens=32, cache_tokens=1024)
+    await engine.start()
+    yield engine
+    await engine.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,8 @@ from contextlib import aclosing
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from kogpt_bot.generation.engine import Engine
-from kogpt_bot.generation.loading import LoadOptions, load
 from kogpt_bot.generation.request import FinishReason, GenerationRequest, SamplingParams
 from tests.fakes.stepped import GREEDY, prompt
 
@@ -26,15 +24,9 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def oracle(checkpoints):
-    return AutoModelForCausalLM.from_pretrained(checkpoints["small"], dtype=torch.float32).eval()
-
-
 @pytest.fixture
-async def engine(checkpoints):
-    options = LoadOptions(model=str(checkpoints["small"]), device="cpu", dtype="float32")
-    engine = Engine(load(options), max_sequences=6, step_tokens=32, cache_tokens=1024)
+async def engine(small):
+    engine = Engine(small, max_sequences=6, step_tokens=32, cache_tokens=1024)
     engine._scheduler._max_waiting = 1000
     await engine.start()
     yield engine
